@@ -1,0 +1,83 @@
+"""Who is believed: one pure function under every fold (rules R1 to R3 of the call's protocol).
+
+A worker's event must name its predecessor, any other must carry a growing sequence, and a call must be live.
+What is not admitted is void for every reader, whatever it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from schema.call import CallSealed, CallStarted
+from schema.envelope import AnyEvent, type_of
+from schema.stream import StreamSuperseded
+
+# After call.sealed only these still speak of the call.
+LATE_ROLES = frozenset({"summariser", "recorder"})
+LATE_TYPES = ("stream.", "playback.")
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """All that admission needs to know of one call."""
+
+    life: str = ""  # id of the call.started that began the live call; empty: never begun
+    sealed: bool = False
+    roles: Mapping[str, str] = {}  # role -> id of its last admitted event
+    sources: Mapping[str, int] = {}  # source -> its last admitted sequence
+    superseded: frozenset[str] = frozenset()  # streams that may only report on themselves
+    began: int = 0  # how many lives the call had
+
+
+def admit(state: Admission, event: AnyEvent) -> Admission | None:
+    """The state after an admitted event, or None when the event is void."""
+    if isinstance(event, CallStarted):
+        return _begin(state, event)
+    if not state.life or (state.sealed and not _may_speak_late(event)):
+        return None
+    if _is_from_superseded(state, event):
+        return None
+    chained = _chain(state, event)
+    if chained is None:
+        return None
+    return _note_consequences(chained, event)
+
+
+def _begin(state: Admission, event: CallStarted) -> Admission | None:
+    if state.life and not state.sealed:
+        return None  # the call lives: this is a resume
+    if event.id == state.life:
+        return None  # the same beginning delivered again after its call was sealed
+    return Admission(life=event.id, began=state.began + 1)
+
+
+def _may_speak_late(event: AnyEvent) -> bool:
+    return event.role in LATE_ROLES or type_of(event).startswith(LATE_TYPES)
+
+
+def _is_from_superseded(state: Admission, event: AnyEvent) -> bool:
+    return not event.role and event.source in state.superseded and not type_of(event).startswith(LATE_TYPES)
+
+
+def _chain(state: Admission, event: AnyEvent) -> Admission | None:
+    if event.role:
+        if event.prior != state.roles.get(event.role, state.life):
+            return None
+        return msgspec.structs.replace(state, roles={**state.roles, event.role: event.id})
+    if not event.source or event.sequence <= state.sources.get(event.source, -1):
+        return None
+    return msgspec.structs.replace(state, sources={**state.sources, event.source: event.sequence})
+
+
+def _note_consequences(state: Admission, event: AnyEvent) -> Admission:
+    if isinstance(event, StreamSuperseded):
+        return msgspec.structs.replace(state, superseded=state.superseded | {event.stream})
+    if isinstance(event, CallSealed):
+        return msgspec.structs.replace(state, sealed=True)
+    return state
+
+
+def prior_for(state: Admission, role: str) -> str:
+    """What the next event of `role` must name as its predecessor. Empty when the call never began."""
+    return state.roles.get(role, state.life)
