@@ -96,7 +96,11 @@ class Membership(Protocol):
     def assigned(self) -> frozenset[int]: ...
 
     async def changed(self, *, wait_ms: int) -> bool:
-        """Waits until `assigned` differs from when it was last looked at here, at most `wait_ms`."""
+        """Waits until `assigned` differs from when it was last looked at here, at most `wait_ms`.
+
+        A partition that has left `assigned` goes to another member when `changed` is called after `assigned` was
+        looked at: by then its owner here has stopped. Raises LogClosed after `leave`, and what a lock's disk raises.
+        """
 
     async def leave(self) -> None:
         """Give all partitions up at once. Harmless when repeated."""
@@ -114,14 +118,15 @@ class Log(Protocol):
     async def partitions(self, topic: str) -> int: ...
 
     async def begin(self, topic: str, partition: int) -> int:
-        """The oldest position still kept (equal to `end` when empty)."""
+        """The oldest position still kept, or one below it with nothing kept between (equal to `end` when empty)."""
 
     async def end(self, topic: str, partition: int) -> int:
-        """One more than the newest position; an append that returned lies below it."""
+        """One more than the newest position; an append that returned lies below it. A reader that has read everything
+        stands at it or above."""
 
     async def join(self, group: str, topic: str, member: str) -> Membership:
         """Share the topic's partitions with the group's other members. `member` is static: a restarted process
-        with the same name gets its share back at once."""
+        with the same name gets its share back at once. Raises LogUnavailable while one of that name lives."""
 
     async def commit(self, group: str, topic: str, positions: Mapping[int, int]) -> None:
         """Remember where the group has to start reading, by partition. Never moves back."""

@@ -142,7 +142,7 @@ def test_the_same_audio_in_any_pieces_gives_the_same_events(flags: list[bool], s
     frames = b"".join(bytes([flag]) * 8 for flag in flags)
     whole, pieces, cutter = Segmenter(), Segmenter(), FrameCutter(8)
     expected = [event for flag in flags for event in whole.push(flag)]
-    offset, events = 0, []
+    offset, events = 0, list[SpeechEvent]()
     for size in [*sizes, len(frames)]:
         for frame in cutter.frames(frames[offset : offset + size]):
             events += pieces.push(bool(frame[0]))

@@ -71,7 +71,7 @@ def test_resampling_gives_the_same_however_the_audio_arrives(from_rate: int, to_
     pcm = tone(440, 100, from_rate)
     resampler = Resampler(from_rate, to_rate)
     streamed = b"".join(resampler.feed(piece) for piece in split(pcm, sizes)) + resampler.flush()
-    # The filter's last bit depends on where the pieces were cut.
+    # How the filter's floats round depends on where the pieces were cut.
     difference = np.frombuffer(streamed, "<i2") - np.frombuffer(resample(pcm, from_rate, to_rate), "<i2").astype(int)
     assert np.abs(difference).max() <= 1
 

@@ -72,7 +72,8 @@ def test_channels_are_mixed_and_rates_changed() -> None:
         (b"", "no WAV file"),
         (b"ID3 something that is music", "no WAV file"),
         (foreign(0x55, 16, b""), "convert it to 16-bit PCM"),
-        (wav_bytes(b"", 8000)[:30], "no data"),
+        (wav_bytes(b"", 8000)[:36], "no data"),
+        (wav_bytes(b"", 8000)[:30], "takes 10 bytes"),
     ],
 )
 def test_what_cannot_be_read_is_explained(data: bytes, says: str) -> None:

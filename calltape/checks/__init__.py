@@ -1,0 +1,1 @@
+"""What `calltape check` looks at: each part is one question with an answer and a way to mend it."""

@@ -1,0 +1,85 @@
+"""Questions about the way in: Twilio's secrets, our public address, the numbers table."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import yaml
+
+from calltape.checks.part import Part, bad, good
+from calltape.settings import Settings
+
+VOICE_PATH = "/twilio/voice"
+TRIAL = "A trial account cannot stream calls (Twilio replaces <Stream>): upgrade it first"
+
+
+def twilio(settings: Settings, *, dev: bool) -> Part:
+    if settings.twilio_auth_token.get_secret_value():
+        sid = settings.twilio_account_sid
+        account = f"account {sid}" if sid else "any account (CALLTAPE_TWILIO_ACCOUNT_SID is not set)"
+        return good("twilio", f"signatures of {account} are checked. {TRIAL}")
+    if dev:
+        return good("twilio", "unsigned calls are taken (--dev)")
+    fix = (
+        "set CALLTAPE_TWILIO_AUTH_TOKEN (Twilio console, account info), or start `calltape serve --dev` to try without"
+    )
+    return bad("twilio", "the door stays shut: there is no auth token to check signatures with", fix)
+
+
+def public_url(settings: Settings, *, dev: bool) -> Part:
+    url, parts = settings.public_url, urlsplit(settings.public_url)
+    if not url:
+        if dev:
+            return good("public_url", f"http://{settings.host}:{settings.port} (--dev)")
+        fix = "start a tunnel (`ngrok http 8080`, `cloudflared tunnel --url http://127.0.0.1:8080`) and set its address"
+        return bad("public_url", "CALLTAPE_PUBLIC_URL is not set, so no signature can be checked", fix)
+    if parts.scheme != "https" and not dev:
+        return bad(
+            "public_url",
+            f"{url} is not https",
+            "Twilio streams to wss only: put TLS in front and use its https address",
+        )
+    if parts.port not in (None, 443) and not dev:
+        return bad("public_url", f"{url} is not on port 443", "Twilio streams to port 443 only: serve TLS there")
+    if _is_private(parts.hostname or "") and not dev:
+        return bad(
+            "public_url", f"{url} cannot be reached from outside", "use the address of a tunnel or of a public server"
+        )
+    stream = url.replace("http", "ws", 1)
+    return good("public_url", f"webhook {url}{VOICE_PATH}, streams at {stream}/ws/media-stream/…")
+
+
+def dev_host(settings: Settings, *, dev: bool) -> Part | None:
+    if not dev or _is_loopback(settings.host):
+        return None
+    fix = "set CALLTAPE_HOST=127.0.0.1, or leave --dev away"
+    return bad("dev", f"--dev takes unsigned calls, and {settings.host} is open to others", fix)
+
+
+def numbers(settings: Settings) -> Part:
+    path = settings.numbers
+    if path is None:
+        return good("numbers", f"no table: every number is tenant default, agent {settings.agent}")
+    fix = "correct the file, or unset CALLTAPE_NUMBERS to answer every number"
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return bad("numbers", f"{path}: {error}", fix)
+    if not isinstance(table, dict) or not table:
+        return bad("numbers", f"{path} holds no table of numbers", fix)
+    return good("numbers", f"{path} is a table; numbers outside it are rejected")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return host == "localhost" or host.endswith((".local", ".localhost", ".internal"))

@@ -1,0 +1,64 @@
+"""Questions about this machine: its Python, disk and port."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import socket
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from calltape.checks.part import Part, bad, good
+from calltape.settings import Settings
+
+GIB = 1 << 30
+# A call leaves about 60 MB of audio an hour and direction on the log: less than this is a matter of hours.
+LEAST_FREE = 1 * GIB
+OLDEST, NEWEST = (3, 11), (3, 13)
+
+
+def python() -> Part:
+    here = f"Python {platform.python_version()}"
+    if OLDEST <= sys.version_info[:2] <= NEWEST:
+        return good("python", here)
+    return bad("python", f"{here} is not among those calltape is tested with", "use Python 3.11, 3.12 or 3.13")
+
+
+def disk(settings: Settings) -> Part:
+    free = shutil.disk_usage(_existing(settings.data.absolute())).free
+    detail = f"{free / GIB:.1f} GiB free for {settings.data}"
+    if free >= LEAST_FREE:
+        return good("disk", detail)
+    return bad(
+        "disk", detail, "free some space, or put CALLTAPE_DATA on another disk, or lower CALLTAPE_MEDIA_RETENTION"
+    )
+
+
+def port(settings: Settings) -> Part:
+    where = f"{settings.host}:{settings.port}"
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.host, settings.port))
+    except OSError as error:
+        if _calltape_answers(where):
+            return good("port", f"calltape answers at {where}")
+        return bad(
+            "port", f"{where}: {error.strerror}", "stop what listens there, or set CALLTAPE_HOST and CALLTAPE_PORT"
+        )
+    return good("port", f"{where} is free")
+
+
+def _calltape_answers(where: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{where}/healthz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def _existing(path: Path) -> Path:
+    return next(each for each in (path, *path.parents) if each.exists())

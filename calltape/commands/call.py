@@ -1,0 +1,141 @@
+"""`calltape call`: the carrier simulator places a call that behaves as Twilio's would, and speaks."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calltape.terminal import AsJson, Refused, emit, say
+
+if TYPE_CHECKING:
+    from clients.caller import Voice
+    from clients.carrier import CarrierConfig
+    from clients.report import CallReport, Observation, OnEvent
+    from clients.script import Script
+
+DOORS = ("twilio",)
+# An account of nobody's, for a server that does not check (`serve --dev`).
+NO_ACCOUNT = "AC" + 32 * "0"
+
+
+def call(
+    to: Annotated[str, typer.Option(help="The server: where to connect.")] = "http://127.0.0.1:8080",
+    words: Annotated[
+        list[str] | None, typer.Option("--say", metavar="TEXT", help="What the caller says; repeat for more.")
+    ] = None,
+    wav: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="What the caller plays, after what it says; repeat for more."),
+    ] = None,
+    script: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A YAML file of steps, instead of --say and --wav.")
+    ] = None,
+    door: Annotated[str, typer.Option(help=f"The protocol: {', '.join(DOORS)}.")] = "twilio",
+    caller: Annotated[str, typer.Option("--from", metavar="NUMBER", help="The caller's number.")] = "+15550100001",
+    number: Annotated[str, typer.Option(help="The number called; default: CALLTAPE_TWILIO_PHONE_NUMBER.")] = "",
+    heard: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write what the caller heard (WAV).")
+    ] = None,
+    rest_port: Annotated[
+        int | None,
+        typer.Option(help="Serve the carrier's REST for calls on this port (0: any), for CALLTAPE_TWILIO_API."),
+    ] = None,
+    unsigned: Annotated[bool, typer.Option("--unsigned", help="Sign nothing, for a server in --dev.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Place a simulated phone call: post the webhook, obey the TwiML, speak, listen, hang up."""
+    from calltape.settings import settings
+    from clients.carrier import CarrierConfig
+
+    if door not in DOORS:
+        raise Refused(f"unknown door {door!r}: use one of {', '.join(DOORS)}", code=2)
+    configured = settings()
+    secret = configured.twilio_auth_token.get_secret_value()
+    if not secret and not unsigned:
+        raise Refused(
+            "CALLTAPE_TWILIO_AUTH_TOKEN is not set: set the one the server has, or use --unsigned for serve --dev"
+        )
+    config = CarrierConfig(
+        to=to,
+        account_sid=configured.twilio_account_sid or NO_ACCOUNT,
+        auth_token=secret,
+        from_number=caller,
+        to_number=number or configured.twilio_phone_number or "+15550100002",
+        public_url=configured.public_url or None,
+        unsigned=unsigned,
+    )
+    played = _script(words or [], wav or [], script)
+    report = asyncio.run(_place(config, played, rest_port=rest_port, on_event=_quiet if as_json else _print))
+    path = heard or configured.data / "heard" / f"{report.call_id}.wav"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report.write_heard_wav(path)
+    _tell(report, path, as_json=as_json)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _script(words: list[str], wavs: list[Path], path: Path | None) -> Script:
+    from clients.script import Say, Wav, load_script, plain_script
+
+    if path is not None:
+        if words or wavs:
+            raise Refused("--script stands alone: put --say and --wav into it as steps", code=2)
+        return load_script(path)
+    if not words and not wavs:
+        raise Refused("nothing to say: give --say TEXT, --wav FILE or --script FILE", code=2)
+    return plain_script(*(Say(say=text) for text in words), *(Wav(wav=str(each.absolute())) for each in wavs))
+
+
+async def _place(config: CarrierConfig, script: Script, *, rest_port: int | None, on_event: OnEvent) -> CallReport:
+    from calltape.world import new_hex, now
+    from clients.carrier import Carrier
+    from clients.twilio_rest import FakeTwilioRest
+
+    async with AsyncExitStack() as stack:
+        voice = await _voice(stack, script)
+        carrier = Carrier(config, voice=voice, new_id=new_hex, now=now, on_event=on_event)
+        await stack.enter_async_context(carrier)
+        if rest_port is not None:
+            rest = await stack.enter_async_context(FakeTwilioRest(carrier, port=rest_port))
+            typer.echo(f"calltape: the carrier's REST is at {rest.url}", err=True)
+        report = await carrier.place_call(script)
+        await carrier.settle()
+        return report
+
+
+async def _voice(stack: AsyncExitStack, script: Script) -> Voice:
+    """The caller's voice; started only if the script has words."""
+    from clients.script import Say
+    from workers.engines.espeak import Espeak
+
+    engine = Espeak()
+    if any(isinstance(step, Say) for step in script.steps):
+        await stack.enter_async_context(engine)
+    return engine.mulaw
+
+
+def _quiet(_: Observation) -> None:
+    """With --json there is one document, at the end."""
+
+
+def _print(seen: Observation) -> None:
+    say(f"{seen.at_ms / 1000:8.2f}  {seen.kind.replace('_', ' '):<16} {seen.text}")
+
+
+def _tell(report: CallReport, path: Path, *, as_json: bool) -> None:
+    if as_json:
+        emit(report.as_json(path))
+        return
+    say(f"\nCall {report.call_id}: {report.duration_ms / 1000:.1f} s, ended by {report.ended_by or 'nobody'}")
+    for turn in report.turns:
+        waited = "no answer" if turn.first_audio_ms is None else f"answered after {turn.first_audio_ms} ms"
+        say(f"  {turn.text}: {waited}")
+    for broken in report.violations:
+        say(f"  the server broke the protocol ({broken.code}): {broken.text}")
+    for failure in report.failures:
+        say(f"  {failure}")
+    say(f"What the caller heard: {path}")

@@ -1,0 +1,84 @@
+"""`calltape tail`: reads along the event log."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calltape.terminal import AsJson, Refused, emit_line, moment, say
+
+if TYPE_CHECKING:
+    from eventlog.port import Log, Reader, Record
+
+# Fields that every event has; the readable form leaves them out.
+ENVELOPE = frozenset(
+    {"type", "id", "call_id", "tenant_id", "version", "role", "prior", "source", "sequence", "cause", "trace", "was_at"}
+)
+
+
+def tail(
+    call: Annotated[str, typer.Argument(help="Only this call: any unambiguous beginning of its id.")] = "",
+    as_json: AsJson = False,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Begin with the oldest event, not with the next.")
+    ] = False,
+    follow: Annotated[bool, typer.Option(help="Wait for more; without it, stop at the end of the log.")] = True,
+) -> None:
+    """Print the log's events as they come, one a line, until interrupted."""
+    asyncio.run(_tail(call, as_json=as_json, from_start=from_start, follow=follow))
+
+
+async def _tail(call: str, *, as_json: bool, from_start: bool, follow: bool) -> None:
+    from calltape.existing import existing_log
+    from schema.topics import EVENTS
+
+    async with existing_log() as log:
+        parts = range(await log.partitions(EVENTS.name))
+        ends = {part: await log.end(EVENTS.name, part) for part in parts}
+        begins = {part: await log.begin(EVENTS.name, part) for part in parts} if from_start else ends
+        reader = log.reader(EVENTS.name, begins)
+        try:
+            await _print_all(log, reader, call, as_json=as_json, until=None if follow else ends)
+        finally:
+            await reader.close()
+
+
+async def _print_all(log: Log, reader: Reader, call: str, *, as_json: bool, until: dict[int, int] | None) -> None:
+    matched = ""
+    while until is None or any(reader.positions()[part] < end for part, end in until.items()):
+        for record in await reader.read(wait_ms=1000):
+            if until is not None and record.position >= until[record.partition]:
+                continue
+            if not record.key.startswith(call):
+                continue
+            if call and matched and record.key != matched:
+                raise Refused(f"several calls begin with {call!r}: give more of {matched} or {record.key}")
+            matched = record.key
+            _print(record, as_json=as_json)
+    if call and not matched:
+        raise Refused(f"no event of a call whose id begins with {call!r} is on the log")
+
+
+def _print(record: Record, *, as_json: bool) -> None:
+    import msgspec
+
+    where = {"position": f"{record.partition}.{record.position}", "at": moment(record.at)}
+    try:
+        event: dict[str, Any] = msgspec.json.decode(record.value, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        event = {"type": "malformed", "call_id": record.key}
+    if as_json:
+        emit_line(where | event)
+        return
+    said_by = event.get("role") or "-"
+    facts = " ".join(f"{key}={_short(value)}" for key, value in event.items() if key not in ENVELOPE)
+    say(
+        f"{where['at']} {where['position']:>9} {record.key[:12]:<12} {said_by:<12} {event.get('type', '?'):<20} {facts}"
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,234 @@
+"""Every setting of calltape with its documented default; the only reader of the environment and of `.env`."""
+
+from __future__ import annotations
+
+import socket
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "CALLTAPE_"
+
+_SECONDS_OF = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+HOUR_S = 3600.0
+
+
+class SettingsError(Exception):
+    """A setting cannot be used: the message names each of them and what was expected."""
+
+
+def _seconds(value: object) -> object:
+    """`45`, `45s`, `500ms`, `5m`, `24h` and `7d`; a bare number is seconds."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    number = text.rstrip("smhd")
+    unit = text[len(number) :]
+    if unit not in _SECONDS_OF and unit != "":
+        return value
+    try:
+        return float(number) * _SECONDS_OF.get(unit, 1.0)
+    except ValueError:
+        raise ValueError("expected a duration such as 45s, 5m, 24h or 7d") from None
+
+
+def _words(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _networks(value: object) -> object:
+    return (
+        tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        if isinstance(value, str)
+        else value
+    )
+
+
+def _public(value: str) -> str:
+    parts = urlsplit(value)
+    if value and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment):
+        raise ValueError("expected an address such as https://voice.example.com")
+    return value.rstrip("/")
+
+
+def _kept_an_hour(value: float) -> float:
+    if value < HOUR_S:
+        raise ValueError("expected at least 1h: hearing and the recorder read audio back from the log")
+    return value
+
+
+def _long_enough(value: SecretStr) -> SecretStr:
+    # RFC 7518 3.2: a key of HS256 has at least the size of the hash.
+    if 0 < len(value.get_secret_value().encode()) < 32:
+        raise ValueError("expected at least 32 bytes, for instance the output of `openssl rand -hex 32`")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
+Count = Annotated[int, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _vendor(name: str) -> AliasChoices:
+    """The vendor's own name is read too; ours wins."""
+    return AliasChoices(PREFIX + name, name)
+
+
+class Settings(BaseSettings):
+    """What can be configured. Each field is the environment variable of the same name, with the prefix."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    # Where things are kept
+    data: Path = Field(Path("data"), description="Folder of the SQLite files and of `recordings/`.")
+    log: str = Field("", description="The event log: `sqlite:///path` or `memory:`. Empty: `log.sqlite` in `DATA`.")
+    database: str = Field(
+        "", description="SQLAlchemy URL of the read models. Empty: `sqlite+aiosqlite:///` and `calls.sqlite` in `DATA`."
+    )
+    media_retention: Annotated[Seconds, AfterValidator(_kept_an_hour)] = Field(
+        7 * 24 * HOUR_S, description="How long audio stays on the log; never under an hour."
+    )
+    record: Literal["off", "on", "consent"] = Field(
+        "off",
+        description="Whether calls are recorded: `off`, `on`, or `consent` (where a call's parameters grant it).",
+    )
+
+    # Doors
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(8080, description="The one port of all doors.")
+    public_url: Annotated[str, AfterValidator(_public)] = Field(
+        "",
+        description="What the world calls us, such as `https://voice.example.com`: signatures are checked against it.",
+    )
+    doors: Names = Field(
+        (), description="Doors that must open, comma separated: the server refuses to start without them."
+    )
+    trusted_proxies: Networks = Field(
+        (), description="Networks (CIDR, comma separated) from which `X-Forwarded-For` is believed."
+    )
+    metrics_port: Port = Field(0, description="Health and metrics of roles without a door; 0 is off.")
+    instance: str = Field(
+        default_factory=socket.gethostname,
+        description="Static name of this process: mailbox and group member. Default: the host's name.",
+        json_schema_extra={"shown_default": "the host's name"},
+    )
+    wire_log: Path | None = Field(
+        None, description="File that gets every message of every socket, callers' words included."
+    )
+
+    # Twilio
+    twilio_account_sid: str = Field(
+        "", description="The account calls come from.", validation_alias=_vendor("TWILIO_ACCOUNT_SID")
+    )
+    twilio_auth_token: SecretStr = Field(
+        SecretStr(""),
+        description="Signs webhooks and handshakes; without it the Twilio door stays shut.",
+        validation_alias=_vendor("TWILIO_AUTH_TOKEN"),
+    )
+    twilio_phone_number: str = Field(
+        "", description="Our number, for `calltape check`.", validation_alias=_vendor("TWILIO_PHONE_NUMBER")
+    )
+    twilio_api: str = Field(
+        "https://api.twilio.com", description="Twilio's REST; another address for trying (`calltape call --rest-port`)."
+    )
+    numbers: Path | None = Field(None, description="YAML table of phone numbers: tenant, agent and user of each.")
+
+    # Tokens
+    jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+        SecretStr(""), description="Key (HS256, at least 32 bytes) of the tokens `calltape token` signs."
+    )
+    jwt_issuer: str = Field("", description="Issuer (`iss`) of tokens; empty: none is asked for.")
+    jwt_audience: str = Field("", description="Audience (`aud`) of tokens; empty: none is asked for.")
+    jwt_tenant_claim: str = Field("tenant", description="The claim that names the tenant.")
+
+    # Who answers
+    agent: str = Field("notes", description="Agent profile: the name of a shipped one, or a path to a YAML file.")
+    stt: Names = Field(("pocketsphinx",), description="Speech to text engines in order of preference.")
+    llm: Names = Field(("rules",), description="Language models in order of preference.")
+    tts: Names = Field(("espeak",), description="Text to speech engines in order of preference.")
+    summariser: Names = Field(("extractive",), description="Engines of the summary in order of preference.")
+    vad_aggressiveness: int = Field(2, ge=0, le=3, description="How sure the voice detector must be: 0 (lenient) to 3.")
+
+    # Time
+    drain: Seconds = Field(
+        30.0, description="How long a stopping server waits for a moment without speech in each call."
+    )
+    heartbeat: Seconds = Field(30.0, description="Time between websocket pings.")
+    grace: Seconds = Field(45.0, description="How long a call without a socket may come back.")
+
+    # Limits
+    longest_call: Seconds = Field(24 * HOUR_S, description="A call is ended after this long.")
+    idle: Seconds = Field(300.0, description="A call without any message on any socket is ended after this long.")
+    max_connections: Count = Field(1000, description="Live sockets of this server; more are answered 429.")
+    max_frames_per_second: Count = Field(
+        100, description="Frames a second of one socket; more are dropped and counted."
+    )
+    frame_burst: Count = Field(500, description="Frames that may come at once, after quiet.")
+    over_limit: Seconds = Field(10.0, description="A socket above the frame rate for this long is closed (1008).")
+    max_message_bytes: Count = Field(65536, description="Largest message of a socket; a larger one closes it (1009).")
+    max_queued_bytes: Count = Field(
+        1048576, description="What may wait for a peer that does not read; more closes it (1013)."
+    )
+    stalled_peer: Seconds = Field(5.0, description="A peer that does not read for this long is closed (1013).")
+    start_timeout: Seconds = Field(10.0, description="A socket that has not said `start` by then is closed (1008).")
+    max_bad_frames: Count = Field(20, description="Malformed frames in a row that close a socket (1008).")
+    max_resumes_per_minute: Count = Field(5, description="How often a carrier's call may connect again.")
+    stream_token: Seconds = Field(60.0, description="How long the token in a stream's address is good.")
+
+    # What is told
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severity that is logged."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="`auto`: readable on a terminal, JSON otherwise."
+    )
+    log_pii: bool = Field(False, description="Whether log lines keep callers' words and numbers (keys `pii_…`).")
+
+    @property
+    def log_uri(self) -> str:
+        return self.log or f"sqlite:///{self.data / 'log.sqlite'}"
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite+aiosqlite:///{self.data / 'calls.sqlite'}"
+
+    @property
+    def recordings(self) -> Path:
+        return self.data / "recordings"
+
+
+def environment_name(field: str) -> str:
+    """`CALLTAPE_GRACE` for `grace`."""
+    return PREFIX + field.upper()
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process; `overrides` win. Raises SettingsError."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once. Raises SettingsError."""
+    return load()
+
+
+def _sentence(error: ValidationError) -> str:
+    complaints = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        field = str(problem["loc"][0]) if problem["loc"] else "settings"
+        name = field if field.startswith(PREFIX) or field.isupper() else environment_name(field)
+        complaints.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+    return "; ".join(complaints)

@@ -1,0 +1,190 @@
+"""An event loop of virtual time: the clock jumps to the next timer and a seed draws who runs first.
+
+No threads, sockets or executors. Steps of different tasks that are ready together may run in any order; everything
+else keeps its place, because the callbacks of one future are promised in theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
+from random import Random
+from typing import Any, TypeVar
+
+from calltape.simulation.process import PROCESS, Fate, Process
+
+T = TypeVar("T")
+
+# A call of ten minutes takes about 300,000 steps.
+MAX_STEPS = 5_000_000
+
+
+class Deadlock(Exception):
+    """Nothing is ready and no timer is set: the run would wait for ever."""
+
+
+class Runaway(Exception):
+    """More steps than any honest run takes."""
+
+
+class _Task(asyncio.Task[Any]):
+    """Knows how many tasks came before it, so that an order never depends on a memory address."""
+
+    ordinal: int
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """Use it through `run`. `shuffle=False` keeps asyncio's own order."""
+
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+    _stopping: bool
+    _timer_cancelled_count: int
+
+    def __init__(self, seed: int, *, max_steps: int = MAX_STEPS, shuffle: bool = True) -> None:
+        super().__init__()
+        self.steps = 0
+        self.complaints: list[dict[str, Any]] = []
+        self._now = 0.0
+        self._max_steps = max_steps
+        self._chance = Random(f"order-{seed}")
+        self._shuffle = shuffle
+        self._ordinals = itertools.count()
+        self._processes: list[Process] = []
+        self.set_task_factory(self._make_task)
+        self.set_exception_handler(lambda _, context: self.complaints.append(context))
+
+    def time(self) -> float:
+        return self._now
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run to its end, then let everything that is left end too. Raises Deadlock, Runaway."""
+        try:
+            asyncio.set_event_loop(self)
+            return self.run_until_complete(main)
+        finally:
+            self._bury()
+            asyncio.set_event_loop(None)
+            self.close()
+
+    def process(self, name: str) -> Process:
+        """A new process, running nothing yet."""
+        self._processes.append(Process(name))
+        return self._processes[-1]
+
+    def thaw(self, process: Process) -> None:
+        """A frozen process goes on with all that waited."""
+        if process.fate is Fate.FROZEN:
+            process.fate = Fate.RUNNING
+            self._ready.extend(process.release())
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        raise NotImplementedError("there are no threads on virtual time: give the simulation an in-process fake")
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps in a selector, so nobody needs waking."""
+
+    def _make_task(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coro: Any,
+        *,
+        context: Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[Any]:
+        task = _Task(coro, loop=loop, context=context, **options)
+        task.ordinal = next(self._ordinals)
+        return task
+
+    def _run_once(self) -> None:
+        self._advance()
+        batch = self._in_drawn_order(list(self._ready))
+        self._ready.clear()
+        for handle in batch:
+            if handle.cancelled():
+                continue
+            process = handle._context.get(PROCESS)  # type: ignore[attr-defined]
+            if process is not None and not process.may_step(handle):
+                continue
+            self.steps += 1
+            handle._run()
+        if self.steps > self._max_steps:
+            raise Runaway(f"{self.steps} steps in {self._now:.1f} s of virtual time: something spins")
+
+    def _advance(self) -> None:
+        """Jump to the next timer if nothing is ready, then make ready what is due."""
+        self._forget_cancelled()
+        if not self._ready and not self._stopping:
+            if not self._scheduled:
+                raise Deadlock("nothing is ready and no timer is set")
+            self._now = max(self._now, self._scheduled[0].when())
+        while self._scheduled and self._scheduled[0].when() <= self._now:
+            timer = heapq.heappop(self._scheduled)
+            timer._scheduled = False  # type: ignore[attr-defined]
+            self._ready.append(timer)
+
+    def _forget_cancelled(self) -> None:
+        while self._scheduled and self._scheduled[0].cancelled():
+            heapq.heappop(self._scheduled)._scheduled = False  # type: ignore[attr-defined]
+            self._timer_cancelled_count -= 1
+
+    def _in_drawn_order(self, batch: list[asyncio.Handle]) -> Sequence[asyncio.Handle]:
+        if len(batch) < 2:
+            return batch
+        drawn: list[asyncio.Handle] = []
+        together: list[tuple[int, asyncio.Handle]] = []
+        for handle in batch:
+            task = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+            if isinstance(task, _Task):
+                together.append((task.ordinal, handle))
+            else:
+                drawn += self._drawn(together)
+                together.clear()
+                drawn.append(handle)
+        return drawn + self._drawn(together)
+
+    def _drawn(self, together: list[tuple[int, asyncio.Handle]]) -> list[asyncio.Handle]:
+        # First sorted: what came out of a set must not depend on where its members lie in memory.
+        if len(together) > 1 and self._shuffle:
+            together.sort(key=_ordinal)
+            self._chance.shuffle(together)
+        return [handle for _, handle in together]
+
+    def _bury(self) -> None:
+        """Cancel what is left, the dead included, now that nobody looks: their `finally` may run at last."""
+        self._max_steps = self.steps + MAX_STEPS
+        for process in self._processes:
+            process.fate = Fate.RUNNING
+            self._ready.extend(process.release())
+        for _ in range(20):
+            left = sorted(asyncio.all_tasks(self), key=_age)
+            for task in left:
+                task.cancel()
+            for _ in range(50 if left else 0):
+                self.call_soon(_nothing)
+                self._run_as_current(self._run_once)
+        for task in asyncio.all_tasks(self):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    def _run_as_current(self, step: Callable[[], None]) -> None:
+        asyncio._set_running_loop(self)
+        try:
+            step()
+        finally:
+            asyncio._set_running_loop(None)
+
+
+def _ordinal(pair: tuple[int, asyncio.Handle]) -> int:
+    return pair[0]
+
+
+def _age(task: asyncio.Task[Any]) -> int:
+    return getattr(task, "ordinal", 0)
+
+
+def _nothing() -> None:
+    return None

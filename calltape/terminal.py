@@ -1,0 +1,59 @@
+"""How commands talk: data to stdout as JSON or a table, refusals as one sentence."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+_UNFOLDED = 1000  # columns
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+class Refused(Exception):
+    """The command cannot do what it promises; the message says why and what to do."""
+
+    def __init__(self, message: str, *, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def emit(value: Any) -> None:
+    """One JSON document."""
+    say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def emit_line(value: Mapping[str, Any]) -> None:
+    """One JSON object on a line of its own, at once: somebody may be reading along."""
+    say(json.dumps(value, ensure_ascii=False))
+
+
+def say(text: str = "") -> None:
+    """A line of text."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows under headings. A terminal folds what is too wide; a file gets every row on one line."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False)
+    for column in columns:
+        shown.add_column(Text(column), overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else _UNFOLDED).print(shown)
+
+
+def moment(ms: int | None) -> str | None:
+    """ISO 8601 UTC of milliseconds since 1970."""
+    if ms is None:
+        return None
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,312 @@
+"""Twilio Media Streams: liberal in what is heard where that costs no safety, exact in what is said.
+
+An extra key in an outgoing message is an error on Twilio's side (warning 31951), reported once and silent after.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from ingest.dialects.base import (
+    Began,
+    Digit,
+    Ended,
+    Frame,
+    Ignored,
+    MarkEchoed,
+    Repeated,
+    Said,
+    Violation,
+    Wire,
+)
+from schema.envelope import AnyEvent
+
+DOOR = "twilio"
+BYTES_PER_MS = 8  # mu-law at 8 kHz
+# The idle limit closes after 5 minutes; a counter that leaps further is a mistake, and believing it would make
+# every later frame look old.
+_LEAP_MS = 600_000
+_LEAP_CHUNKS = 120_000
+
+Number = int | str | None
+
+
+class State(enum.Enum):
+    FRESH = "fresh"
+    OPEN = "open"
+    STOPPED = "stopped"
+
+
+class _Format(msgspec.Struct, frozen=True, rename="camel"):
+    encoding: str = "audio/x-mulaw"
+    sample_rate: Number = 8000
+    channels: Number = 1
+
+
+class _StartBody(msgspec.Struct, frozen=True, rename="camel"):
+    account_sid: str = ""
+    stream_sid: str = ""
+    call_sid: str = ""
+    media_format: _Format = _Format()
+    custom_parameters: dict[str, str] = {}
+
+
+class _MediaBody(msgspec.Struct, frozen=True):
+    payload: bytes
+    track: str = "inbound"
+    chunk: Number = None
+    timestamp: Number = None
+
+
+class _DtmfBody(msgspec.Struct, frozen=True):
+    digit: str
+    track: str = "inbound_track"
+
+
+class _MarkBody(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Message(msgspec.Struct, frozen=True, rename="camel", tag_field="event"):
+    stream_sid: str = ""
+    sequence_number: Number = None
+
+
+class _Connected(_Message, frozen=True, tag="connected"):
+    pass
+
+
+class _Start(_Message, frozen=True, tag="start", kw_only=True):
+    start: _StartBody
+
+
+class _Media(_Message, frozen=True, tag="media", kw_only=True):
+    media: _MediaBody
+
+
+class _Dtmf(_Message, frozen=True, tag="dtmf", kw_only=True):
+    dtmf: _DtmfBody
+
+
+class _Mark(_Message, frozen=True, tag="mark", kw_only=True):
+    mark: _MarkBody
+
+
+class _Stop(_Message, frozen=True, tag="stop"):
+    pass
+
+
+_EVENTS = frozenset({"connected", "start", "media", "dtmf", "mark", "stop"})
+_decoder = msgspec.json.Decoder(_Connected | _Start | _Media | _Dtmf | _Mark | _Stop)
+
+
+class _Named(msgspec.Struct):
+    event: Any = None
+
+
+_named = msgspec.json.Decoder(_Named)
+
+# From inbound audio's names in the documents and on the wire; the other track is our own voice.
+_INBOUND = frozenset({"inbound", "inbound_track", ""})
+_MULAW = frozenset({"audio/x-mulaw", "audio/mulaw", "mulaw"})
+_CODES: Mapping[str, int] = {"protocol": 1002, "limit": 1008, "slow": 1013, "restart": 1012}
+
+
+class TwilioDialect:
+    """One Media Streams socket."""
+
+    door = DOOR
+
+    def __init__(self, *, dev: bool = False, bad_in_a_row: int = 20) -> None:
+        self.state = State.FRESH
+        self._dev = dev
+        self._bad_limit = bad_in_a_row
+        self._bad = 0
+        self._start: _StartBody | None = None
+        self._stream_sid = ""
+        self._sequence = 0  # of the last message, 0: none yet
+        self._chunk = 0
+        self._ms = 0  # clock at the last frame's first sample
+        self._next_ms = 0
+        self._prefix = ""
+
+    def receive(self, frame: Wire, now_ms: int) -> tuple[Said, ...]:
+        if isinstance(frame, bytes):
+            return self._skip("binary_frame")
+        try:
+            message = _decoder.decode(frame)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            return self._skip(_what_is_wrong(frame, error))
+        if type(message) is _Media and self.state is State.OPEN:  # what nearly every frame is
+            return self._media(message)
+        return _TABLE[self.state, type(message)](self, message)
+
+    def send(self, fact: AnyEvent) -> tuple[Wire, ...]:
+        return ()  # Twilio knows audio, marks and clear; no fact has words here
+
+    def audio(self, payload: bytes) -> Wire:
+        return f'{self._prefix}{base64.b64encode(payload).decode("ascii")}"}}}}'
+
+    def mark(self, name: str) -> Wire:
+        return msgspec.json.encode(
+            {"event": "mark", "streamSid": self._stream_sid, "mark": {"name": name}},
+        ).decode()
+
+    def clear(self) -> Wire:
+        return msgspec.json.encode({"event": "clear", "streamSid": self._stream_sid}).decode()
+
+    def close_code(self, reason: str) -> int:
+        return _CODES.get(reason, 1000)
+
+    def _skip(self, kind: str) -> tuple[Said, ...]:
+        self._bad += 1
+        if self._bad >= self._bad_limit:
+            return (Ignored(kind), Violation(1008, "bad_in_a_row", f"{self._bad} messages in a row made no sense"))
+        return (Ignored(kind),)
+
+    def _begin(self, message: _Start) -> tuple[Said, ...]:
+        body = message.start
+        stream_sid = body.stream_sid or message.stream_sid
+        if not self._dev and not (stream_sid and body.call_sid and body.account_sid):
+            return (Violation(1008, "start_mismatch", "start names no call, account or stream"),)
+        if body.media_format.encoding not in _MULAW or _number(body.media_format.sample_rate) != 8000:
+            return (Violation(1008, "unsupported_format", "only audio/x-mulaw at 8000 Hz is understood"),)
+        self.state, self._start, self._stream_sid = State.OPEN, body, stream_sid
+        self._sequence = _number(message.sequence_number) or 0
+        self._prefix = '{"event":"media","streamSid":' + msgspec.json.encode(stream_sid).decode()
+        self._prefix += ',"media":{"payload":"'
+        self._bad = 0
+        parameters = body.custom_parameters
+        return (Began(body.call_sid, body.account_sid, stream_sid, parameters.get("token", ""), parameters),)
+
+    def _start_again(self, message: _Start) -> tuple[Said, ...]:
+        if message.start == self._start:
+            return (Ignored("repeated_start"),)
+        return (Violation(1002, "second_start", "a second start with other ids"),)
+
+    def _media(self, message: _Media) -> tuple[Said, ...]:
+        if self._is_anothers(message):
+            return (Ignored("other_stream"),)
+        body = message.media
+        chunk, timestamp, sequence = _number(body.chunk), _number(body.timestamp), _number(message.sequence_number)
+        if not self._dev and (chunk is None or timestamp is None or sequence is None):
+            return self._skip("malformed")
+        self._bad = 0
+        if body.track not in _INBOUND:
+            return (Ignored("other_track"),)
+        if not body.payload:
+            return (Ignored("empty_media"),)
+        if chunk is not None and chunk <= self._chunk:
+            return (Repeated(),)
+        lost = self._count(chunk, sequence)
+        if timestamp is None or timestamp > self._next_ms + _LEAP_MS:
+            timestamp = self._next_ms
+        ms = max(timestamp, self._ms)
+        self._ms = ms
+        self._next_ms = ms + len(body.payload) // BYTES_PER_MS
+        return (Frame(body.payload, ms, lost),)
+
+    def _count(self, chunk: int | None, sequence: int | None) -> int:
+        """How many frames are missing before this one: by its own counter, else by that of all messages."""
+        lost = 0
+        if chunk is not None and chunk - self._chunk <= _LEAP_CHUNKS:
+            # The first chunk is 1; a stream joined later than its beginning has lost nothing of ours.
+            lost = chunk - self._chunk - 1 if self._chunk else 0
+            self._chunk = chunk
+        elif sequence is not None and self._sequence:
+            lost = max(0, sequence - self._sequence - 1)
+        self._note_sequence(sequence)
+        return lost
+
+    def _digit(self, message: _Dtmf) -> tuple[Said, ...]:
+        if self._is_anothers(message):
+            return (Ignored("other_stream"),)
+        digit = message.dtmf.digit
+        if len(digit) != 1 or digit not in "0123456789*#ABCDabcd":
+            return self._skip("malformed")
+        sequence = _number(message.sequence_number)
+        if sequence is not None and sequence <= self._sequence:
+            return (Repeated(),)
+        self._bad = 0
+        self._note_sequence(sequence)
+        return (Digit(digit),)
+
+    def _mark_came(self, message: _Mark) -> tuple[Said, ...]:
+        if self._is_anothers(message):
+            return (Ignored("other_stream"),)
+        self._bad = 0
+        self._note_sequence(_number(message.sequence_number))
+        return (MarkEchoed(message.mark.name),)
+
+    def _stop(self, message: _Stop) -> tuple[Said, ...]:
+        self.state = State.STOPPED
+        return (Ended("stop"),)
+
+    def _is_anothers(self, message: _Message) -> bool:
+        return message.stream_sid != self._stream_sid and not (self._dev and not message.stream_sid)
+
+    def _note_sequence(self, sequence: int | None) -> None:
+        if sequence is not None and sequence > self._sequence:
+            self._sequence = sequence
+
+    def _quiet(self, message: _Message) -> tuple[Said, ...]:
+        self._bad = 0
+        return ()
+
+    def _before_start(self, message: _Message) -> tuple[Said, ...]:
+        return (Violation(1002, "media_before_start", "media came before start"),)
+
+    def _too_early(self, message: _Message) -> tuple[Said, ...]:
+        return (Ignored("before_start"),)
+
+    def _too_late(self, message: _Message) -> tuple[Said, ...]:
+        return (Ignored("after_stop"),)
+
+    def _connected_again(self, message: _Message) -> tuple[Said, ...]:
+        return (Ignored("repeated_connected"),)
+
+    TABLE: ClassVar[Mapping[tuple[State, type], Callable[[TwilioDialect, Any], tuple[Said, ...]]]] = {
+        (State.FRESH, _Connected): _quiet,
+        (State.FRESH, _Start): _begin,
+        (State.FRESH, _Media): _before_start,
+        (State.FRESH, _Dtmf): _too_early,
+        (State.FRESH, _Mark): _too_early,
+        (State.FRESH, _Stop): _stop,
+        (State.OPEN, _Connected): _connected_again,
+        (State.OPEN, _Start): _start_again,
+        (State.OPEN, _Media): _media,
+        (State.OPEN, _Dtmf): _digit,
+        (State.OPEN, _Mark): _mark_came,
+        (State.OPEN, _Stop): _stop,
+        (State.STOPPED, _Connected): _too_late,
+        (State.STOPPED, _Start): _too_late,
+        (State.STOPPED, _Media): _too_late,
+        (State.STOPPED, _Dtmf): _too_late,
+        (State.STOPPED, _Mark): _too_late,
+        (State.STOPPED, _Stop): _too_late,
+    }
+
+
+_TABLE = TwilioDialect.TABLE
+
+
+def _number(value: Number) -> int | None:
+    """A counter as Twilio (strings) or its imitators (ints) write it; None when it is none."""
+    if type(value) is str:
+        value = int(value) if value.isascii() and value.isdigit() and len(value) < 17 else None
+    return value if type(value) is int and value >= 0 else None
+
+
+def _what_is_wrong(frame: str, error: Exception) -> str:
+    if not isinstance(error, msgspec.ValidationError):
+        return "not_json"
+    try:
+        event = _named.decode(frame).event
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return "malformed"
+    return "malformed" if isinstance(event, str) and event in _EVENTS else "unknown_event"

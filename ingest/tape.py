@@ -1,0 +1,314 @@
+"""Gathers what all calls received in one tick into one append a topic.
+
+Order of things, for one stream:
+1. Its `stream.opened` is acknowledged; only then does its session offer a frame (rule R11).
+2. Frames get their sequence when they are put into an append, so what is dropped leaves no hole.
+3. Its `stream.closed` is put down after its last frame is acknowledged, and names that frame.
+While the log is slow audio is dropped, oldest first, and counted; facts never are: who says them waits (`room`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import structlog
+
+from eventlog.port import Entry, Log, LogBroken, LogClosed, LogError, LogUnavailable, Placed
+from ingest.tally import Tally
+from schema.envelope import Event
+from schema.media import MediaReceived, MediaSpoken
+from schema.registry import encode, pack
+from schema.topics import EVENTS, MEDIA
+
+BATCH = 2_000  # records in one append
+FIRST_RETRY_S = 0.05
+LAST_RETRY_S = 1.0
+
+_log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+class Line:
+    """One stream's place on the tape: its partition and its counters."""
+
+    __slots__ = ("call_id", "dropped", "event_sequence", "media_sequence", "partition", "stream", "tenant_id")
+
+    def __init__(self, *, call_id: str, tenant_id: str, stream: str, partition: int) -> None:
+        self.call_id = call_id
+        self.tenant_id = tenant_id
+        self.stream = stream
+        self.partition = partition
+        self.media_sequence = 0  # of the last frame put into an append
+        self.event_sequence = 0
+        self.dropped = 0
+
+    def next_sequence(self) -> int:
+        self.event_sequence += 1
+        return self.event_sequence
+
+
+class _Heard:
+    __slots__ = ("line", "ms", "payload")
+
+    def __init__(self, line: Line, ms: int, payload: bytes) -> None:
+        self.line = line
+        self.ms = ms
+        self.payload = payload
+
+    def packed(self) -> bytes:
+        line = self.line
+        line.media_sequence += 1
+        return pack(
+            MediaReceived(
+                call_id=line.call_id, stream=line.stream, sequence=line.media_sequence, ms=self.ms, payload=self.payload
+            )
+        )
+
+
+class _Spoken(_Heard):
+    __slots__ = ("offset_ms", "reply", "sentence")
+
+    def __init__(self, line: Line, ms: int, payload: bytes, reply: str, sentence: int, offset_ms: int) -> None:
+        super().__init__(line, ms, payload)
+        self.reply = reply
+        self.sentence = sentence
+        self.offset_ms = offset_ms
+
+    def packed(self) -> bytes:
+        line = self.line
+        line.media_sequence += 1
+        return pack(
+            MediaSpoken(
+                call_id=line.call_id,
+                stream=line.stream,
+                sequence=line.media_sequence,
+                ms=self.ms,
+                payload=self.payload,
+                reply=self.reply,
+                sentence=self.sentence,
+                offset_ms=self.offset_ms,
+            )
+        )
+
+
+class _Closing:
+    """Stands behind a line's last frame; `closed` makes the fact once that frame is on the log."""
+
+    __slots__ = ("closed", "line")
+
+    def __init__(self, line: Line, closed: Callable[[Line], Event]) -> None:
+        self.line = line
+        self.closed = closed
+
+
+class _Fact:
+    __slots__ = ("acknowledged", "entry")
+
+    def __init__(self, entry: Entry, acknowledged: asyncio.Future[Placed] | None) -> None:
+        self.entry = entry
+        self.acknowledged = acknowledged
+
+
+class _Lane(Generic[T]):
+    """What waits for one topic, and since when."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.items: deque[T] = deque()
+        self.awake = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.since = 0
+        self._clock = clock
+
+    def put(self, item: T) -> None:
+        if not self.items:
+            self.since = self._clock()
+            self.awake.set()
+            self.idle.clear()
+        self.items.append(item)
+
+    def take(self) -> list[T]:
+        if len(self.items) <= BATCH:
+            batch = list(self.items)
+            self.items.clear()
+            return batch
+        return [self.items.popleft() for _ in range(BATCH)]
+
+
+class Tape:
+    """The process's one way of putting down what its sockets say."""
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        clock: Callable[[], int],
+        tally: Tally,
+        tick_ms: int = 5,
+        media_buffer_bytes: int = 16 << 20,
+        facts_buffer: int = 20_000,
+        flush_s: float = 5.0,
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._tally = tally
+        self._tick_s = tick_ms / 1000
+        self._media_limit = media_buffer_bytes
+        self._facts_limit = facts_buffer
+        self._flush_s = flush_s
+        self._media: _Lane[_Heard | _Closing] = _Lane(clock)
+        self._facts: _Lane[_Fact] = _Lane(clock)
+        self._media_bytes = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+        tally.waiting = lambda: (self._media_bytes, len(self._facts.items))
+
+    def hear(self, line: Line, ms: int, payload: bytes) -> None:
+        """A frame from the caller."""
+        self._media_bytes += len(payload)
+        self._media.put(_Heard(line, ms, payload))
+        if self._media_bytes > self._media_limit:
+            self._drop()
+
+    def spoke(self, line: Line, *, ms: int, payload: bytes, reply: str, sentence: int, offset_ms: int) -> None:
+        """Audio that was written to the socket."""
+        self._media_bytes += len(payload)
+        self._media.put(_Spoken(line, ms, payload, reply, sentence, offset_ms))
+        if self._media_bytes > self._media_limit:
+            self._drop()
+
+    def close_line(self, line: Line, closed: Callable[[Line], Event]) -> None:
+        """`closed` says the line's last word, after its last frame is on the log. Never waits, never fails."""
+        self._media.put(_Closing(line, closed))
+
+    def say(self, event: Event, partition: int | None = None) -> None:
+        """Put a fact down soon, in the order said. Look at `room` before saying many."""
+        self._put(event, partition, None)
+
+    async def tell(self, event: Event, partition: int | None = None) -> Placed:
+        """Put a fact down and return when it is durable. Raises LogClosed."""
+        acknowledged: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
+        self._put(event, partition, acknowledged)
+        return await acknowledged
+
+    @property
+    def full(self) -> bool:
+        return not self._has_room.is_set()
+
+    async def room(self) -> None:
+        """Returns when facts may be said again."""
+        await self._has_room.wait()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._run_media()), loop.create_task(self._run_facts())]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Puts down what waits, media before the facts that close it, as long as the log takes it in time."""
+        try:
+            async with asyncio.timeout(self._flush_s):
+                await self._media.idle.wait()
+                await self._facts.idle.wait()
+        except TimeoutError:
+            _log.error("the log did not take everything", frames=len(self._media.items), facts=len(self._facts.items))
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._refuse_waiting()
+
+    def _put(self, event: Event, partition: int | None, acknowledged: asyncio.Future[Placed] | None) -> None:
+        if self._closed:
+            raise LogClosed("the tape was used after it was closed")
+        self._facts.put(_Fact(Entry(event.call_id, encode(event), partition), acknowledged))
+        if len(self._facts.items) >= self._facts_limit:
+            self._has_room.clear()
+
+    def _drop(self) -> None:
+        """Throw the oldest audio away. What closes a line stays, in its place."""
+        kept: list[_Heard | _Closing] = []
+        items = self._media.items
+        while self._media_bytes > self._media_limit and items:
+            item = items.popleft()
+            if isinstance(item, _Closing):
+                kept.append(item)
+                continue
+            self._media_bytes -= len(item.payload)
+            item.line.dropped += 1
+            self._tally.dropped += 1
+        items.extendleft(reversed(kept))
+
+    async def _run_media(self) -> None:
+        lane = self._media
+        while True:
+            await self._tick(lane)
+            batch = lane.take()
+            entries = [
+                Entry(item.line.call_id, item.packed(), item.line.partition)
+                for item in batch
+                if not isinstance(item, _Closing)
+            ]
+            self._media_bytes -= sum(len(item.payload) for item in batch if not isinstance(item, _Closing))
+            if entries:
+                await self._append(MEDIA.name, entries, lane.since)
+            for item in batch:
+                if isinstance(item, _Closing):
+                    self.say(item.closed(item.line), item.line.partition)
+            self._rest(lane)
+
+    async def _run_facts(self) -> None:
+        lane = self._facts
+        while True:
+            await self._tick(lane)
+            batch = lane.take()
+            if len(lane.items) < self._facts_limit:
+                self._has_room.set()
+            placed = await self._append(EVENTS.name, [fact.entry for fact in batch], lane.since)
+            for fact, place in zip(batch, placed, strict=True):
+                if fact.acknowledged is not None and not fact.acknowledged.done():
+                    fact.acknowledged.set_result(place)
+            self._rest(lane)
+
+    async def _tick(self, lane: _Lane[T]) -> None:
+        if not lane.items:
+            await lane.awake.wait()
+            await asyncio.sleep(self._tick_s)
+
+    def _rest(self, lane: _Lane[T]) -> None:
+        if lane.items:
+            lane.since = self._clock()
+            return
+        lane.awake.clear()
+        lane.idle.set()
+
+    async def _append(self, topic: str, entries: Sequence[Entry], since: int) -> list[Placed]:
+        """Until it is there: no call is ended for a silence of the log. A repeat is known by its sequence."""
+        wait_s = FIRST_RETRY_S
+        while True:
+            try:
+                placed = await self._log.append(topic, entries)
+            except (LogUnavailable, LogBroken) as error:
+                self._tally.retries += 1
+                _log.warning("append failed, trying again", topic=topic, records=len(entries), error=str(error))
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, LAST_RETRY_S)
+            else:
+                self._tally.note_append(topic, len(entries), self._clock() - since)
+                return placed
+
+    def _refuse_waiting(self) -> None:
+        for fact in self._facts.items:
+            if fact.acknowledged is not None and not fact.acknowledged.done():
+                fact.acknowledged.set_exception(LogClosed("the tape was closed before this fact was on the log"))
+
+
+__all__ = ["Line", "LogError", "Tape"]

@@ -1,0 +1,60 @@
+"""What people and programs ask of the read models. Every function raises ProjectionUnavailable besides its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from projections import base, finding, reading
+from projections.errors import translated
+from projections.finding import CallFilter
+from projections.results import Call, CallDetails, CallPage, CallState, Failure
+
+Answer = TypeVar("Answer")
+ALL_CALLS = CallFilter()
+
+
+async def _ask(engine: AsyncEngine, question: Callable[[Connection], Answer]) -> Answer:
+    """One question is one transaction, so that its parts belong together."""
+    with translated():
+        async with engine.connect() as connection:
+            return await connection.run_sync(question)
+
+
+async def list_calls(
+    engine: AsyncEngine, wanted: CallFilter = ALL_CALLS, *, limit: int = 50, cursor: str = ""
+) -> CallPage:
+    """Calls, newest first. `cursor` comes from the page before; raises ValueError for any other."""
+    return await _ask(engine, lambda connection: finding.list_calls(connection, wanted, limit=limit, cursor=cursor))
+
+
+async def find_call(engine: AsyncEngine, beginning: str, *, tenant_id: str = "") -> Call:
+    """The call whose id begins so, in its latest life. Raises NoSuchCall, AmbiguousCall."""
+    return await _ask(engine, lambda connection: finding.find_call(connection, beginning, tenant_id=tenant_id))
+
+
+async def call_details(engine: AsyncEngine, beginning: str, *, tenant_id: str = "") -> CallDetails:
+    """Everything known of the call whose id begins so. Raises NoSuchCall, AmbiguousCall."""
+
+    def read(connection: Connection) -> CallDetails:
+        return reading.read_details(connection, finding.find_call(connection, beginning, tenant_id=tenant_id))
+
+    return await _ask(engine, read)
+
+
+async def call_state(engine: AsyncEngine, call_id: str) -> CallState:
+    """Whether the call lives, has ended, or is not known here (yet)."""
+    return await _ask(engine, lambda connection: finding.call_state(connection, call_id))
+
+
+async def unapplied(engine: AsyncEngine, *, limit: int = 100) -> tuple[Failure, ...]:
+    """Records that no projection could apply, newest first."""
+    return await _ask(engine, lambda connection: finding.unapplied(connection, limit=limit))
+
+
+async def positions(engine: AsyncEngine) -> dict[int, int]:
+    """The next position to apply, by partition."""
+    return await _ask(engine, base.read_positions)

@@ -1,0 +1,101 @@
+"""A call script is read strictly, and its errors name the step."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clients.script import (
+    Dtmf,
+    Hangup,
+    InterruptAfter,
+    Network,
+    Say,
+    ScriptError,
+    Wait,
+    WaitFor,
+    Wav,
+    load_script,
+    parse_script,
+    plain_script,
+    script_schema,
+)
+
+WHOLE = """
+steps:
+  - wait_for: silence
+    timeout_ms: 1000
+  - say: remind me to call the dentist
+  - interrupt_after_ms: 800
+  - wav: stop.wav
+  - dtmf: "12#"
+  - wait: 300
+  - network: drop
+  - wait_for: reply
+  - hangup
+"""
+
+
+def test_every_step_is_read() -> None:
+    assert parse_script(WHOLE).steps == (
+        WaitFor(wait_for="silence", timeout_ms=1000),
+        Say(say="remind me to call the dentist"),
+        InterruptAfter(interrupt_after_ms=800),
+        Wav(wav="stop.wav"),
+        Dtmf(dtmf="12#"),
+        Wait(wait=300),
+        Network(network="drop"),
+        WaitFor(wait_for="reply"),
+        Hangup(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("- sing: la", "step 1: expected exactly one of say, wav"),
+        ("- say: hello\n- wait: soon", "step 2 (wait): Expected `int`"),
+        ("- wait: 0", "step 1 (wait)"),
+        ("- wait_for: godot", "step 1 (wait_for)"),
+        ("- {say: a, wait: 1}", "step 1: expected exactly one"),
+        ("- {say: a, loud: true}", "unknown field `loud`"),
+        ("- dtmf: 5", "step 1 (dtmf): Expected `str`"),
+        ("- network: slow", "step 1 (network)"),
+        ("- hello", "step 1: expected a mapping"),
+        ("steps: []", "at least one step"),
+        ("{steps: [hangup], name: x}", "unknown keys ['name']"),
+        ("[", "not YAML"),
+        ("", "at least one step"),
+    ],
+)
+def test_an_error_says_which_step_and_what_was_expected(text: str, why: str) -> None:
+    with pytest.raises(ScriptError) as refused:
+        parse_script(text)
+    assert why in str(refused.value)
+
+
+def test_wav_paths_start_beside_the_script(tmp_path: Path) -> None:
+    (tmp_path / "call.yaml").write_text(WHOLE)
+    assert load_script(tmp_path / "call.yaml").folder == tmp_path
+    with pytest.raises(ScriptError, match=r"none\.yaml"):
+        load_script(tmp_path / "none.yaml")
+
+
+def test_a_plain_script_listens_after_each_thing_said() -> None:
+    steps = plain_script(Say(say="one"), Say(say="two")).steps
+    assert [type(step) for step in steps] == [WaitFor, Say, WaitFor, Say, WaitFor, Hangup]
+
+
+def test_the_schema_knows_every_step() -> None:
+    schema = script_schema()
+    assert set(schema["$defs"]) == {"Say", "Wav", "Dtmf", "Wait", "WaitFor", "InterruptAfter", "Network", "Hangup"}
+    assert schema["$defs"]["WaitFor"]["properties"]["wait_for"]["enum"] == ["hangup", "reply", "silence"]
+    assert schema["$defs"]["Say"]["additionalProperties"] is False
+
+
+@given(st.text())
+def test_no_text_whatever_raises_anything_else(text: str) -> None:
+    with suppress(ScriptError):
+        parse_script(text)

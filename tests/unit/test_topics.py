@@ -1,0 +1,49 @@
+"""One call is one partition, the same everywhere: our hash is Kafka's."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schema.registry import EVENTS
+from schema.topics import MEDIA, RENDERED, TOPICS, mailbox_of, murmur2, partition_of
+from schema.topics import EVENTS as EVENTS_TOPIC
+
+# From Kafka's own test of `Utils.murmur2`, signed 32 bits as Java has them.
+VECTORS = {
+    "21": -973932308,
+    "foobar": -790332482,
+    "a-little-bit-long-string": -985981536,
+    "a-little-bit-longer-string": -1486304829,
+    "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    "abc": 479470107,
+}
+
+
+@pytest.mark.parametrize(("text", "signed"), VECTORS.items())
+def test_the_hash_is_the_one_of_kafkas_java_client(text: str, signed: int) -> None:
+    assert murmur2(text.encode()) == signed % 2**32
+
+
+@given(st.text(), st.integers(1, 1000))
+def test_every_key_has_a_partition(key: str, partitions: int) -> None:
+    assert 0 <= partition_of(key, partitions) < partitions
+
+
+@given(st.text())
+def test_every_instance_has_a_mailbox(instance: str) -> None:
+    assert 0 <= mailbox_of(instance) < TOPICS["calls.outbox"].partitions
+
+
+def test_sound_and_facts_of_a_call_share_a_partition_number() -> None:
+    assert MEDIA.partitions == EVENTS_TOPIC.partitions
+
+
+def test_facts_are_kept_for_ever_and_sound_is_not() -> None:
+    assert EVENTS_TOPIC.retention_ms is None
+    assert MEDIA.retention_ms is not None
+
+
+def test_only_known_events_are_copied_to_the_outbox() -> None:
+    assert set(EVENTS) >= RENDERED

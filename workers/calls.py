@@ -1,0 +1,290 @@
+"""The calls of one role in one process: folds what is read, drafts what is owed, appends it (rules R1, R4 to R7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+import structlog
+
+from eventlog.port import Entry, Record
+from schema import topics
+from schema.admit import Admission, admit, prior_for
+from schema.call import CallAdopted, CallEnded, CallSealed, CallStarted
+from schema.envelope import AnyEvent, Event
+from schema.failure import WorkFailed
+from schema.registry import MalformedEvent, decode, encode
+from schema.turn import ReplyInterrupted
+from workers.appender import Appender
+from workers.case import Case, RoleWorker
+from workers.talk import Wait
+
+logger = structlog.get_logger()
+S = TypeVar("S")
+
+MOST_FOLDED_AHEAD = 8  # decisions known together travel in one append
+MOST_REMEMBERED = 10_000  # sealed calls whose late events are still judged
+
+
+class Calls(Generic[S]):
+    """Every live call of the partitions this process was given."""
+
+    def __init__(
+        self,
+        role: RoleWorker[S],
+        appender: Appender,
+        *,
+        owner: str,
+        now: Callable[[], int],
+        new_id: Callable[[], str],
+    ) -> None:
+        self.role = role
+        self.owner = owner
+        self.now = now
+        self.cases: dict[str, Case[S]] = {}
+        self.live: set[int] = set()  # partitions read to their end
+        self._appender = appender
+        self._new_id = new_id
+        self._sealed: OrderedDict[str, Admission] = OrderedDict()
+        self._touched: dict[str, Case[S]] = {}
+
+    # Reading
+
+    def read(self, record: Record) -> None:
+        """Fold one record of calls.events."""
+        try:
+            event = decode(record.value)
+        except MalformedEvent as error:
+            logger.warning("not an event", position=record.position, partition=record.partition, error=str(error))
+            return
+        case = self.cases.get(event.call_id)
+        if isinstance(event, CallStarted) and _begins(event, case, self._sealed.get(event.call_id)):
+            case = self._begin(event, record, case)
+        if case is None:
+            if record.partition in self.live:
+                self.role.gone(event.call_id, event)
+            return
+        self._read(case, event, record)
+
+    def _begin(self, event: CallStarted, record: Record, old: Case[S] | None) -> Case[S]:
+        if old is not None:
+            self.role.drop(old)
+        known = old.admission if old is not None else self._sealed.get(event.call_id, Admission())
+        case = Case(event.call_id, record.partition, self.role.fresh(), known, begin=record.position)
+        case.tenant_id = event.tenant_id
+        if record.partition in self.live:
+            self._claim(case)
+        self.cases[event.call_id] = case
+        return case
+
+    def _read(self, case: Case[S], event: AnyEvent, record: Record) -> None:
+        self._touched[case.call_id] = case
+        admitted = admit(case.admission, event)
+        if admitted is None:
+            # Only what is in flight can come back void; a repeat of an admitted event is nothing.
+            if event.id in case.flight:
+                self.void(case)
+            return
+        case.admission = admitted
+        case.flight.pop(event.id, None)
+        if case.parked:
+            return
+        try:
+            case.state = self.role.fold(case.state, event, record.position, record.at)
+        except Exception as error:
+            self._park(case, error)
+            return
+        if isinstance(event, CallAdopted) and event.role == self.role.name:
+            self._adopted(case, event)
+        if case.owned:
+            self.role.acted(case, event, record.position, record.at)
+
+    def _adopted(self, case: Case[S], event: CallAdopted) -> None:
+        mine = event.owner == self.owner
+        if not mine:
+            case.owned = False
+            self.void(case)
+            case.wants_adoption = False
+        case.owned, case.owed_since = mine, 0
+        if mine:
+            case.wants_adoption = False
+            self.role.begin(case)
+
+    def void(self, case: Case[S]) -> None:
+        """What was in flight did not count; the state is right already, it was only read."""
+        case.flight.clear()
+        case.ready.clear()
+        case.held.clear()
+        self.role.drop(case)
+        if case.owned:
+            self.role.begin(case)
+
+    def _claim(self, case: Case[S]) -> None:
+        """Its partition is ours and read to the end."""
+        if self.role.adopts:
+            case.wants_adoption = True
+        elif not case.owned:
+            case.owned = True
+            self.role.begin(case)
+        self._touched[case.call_id] = case
+
+    def caught_up(self, partition: int) -> None:
+        """The partition was read to the end it had when it was given to us."""
+        self.live.add(partition)
+        for case in self.cases.values():
+            if case.partition == partition:
+                self._claim(case)
+
+    def release(self, partitions: Iterable[int]) -> None:
+        """These partitions are another's now."""
+        gone = set(partitions)
+        self.live -= gone
+        for case in [case for case in self.cases.values() if case.partition in gone]:
+            self.role.drop(case)
+            del self.cases[case.call_id]
+
+    def _park(self, case: Case[S], error: Exception) -> None:
+        """A fold that fails stops its call, never the partition."""
+        logger.error("call parked", call_id=case.call_id, role=self.role.name, exc_info=error)
+        self.role.drop(case)
+        case.parked = True
+        case.flight.clear()
+        if self.role.name != "conversation" or not case.owned:
+            return
+        call_id, code = case.call_id, type(error).__name__
+        message = "the call's events could not be understood"
+        self.append(
+            case,
+            [
+                WorkFailed(id=self._new_id(), call_id=call_id, stage="fold", code=code, message=message),
+                CallEnded(id=self._new_id(), call_id=call_id, reason="failed"),
+                CallSealed(id=self._new_id(), call_id=call_id, complete=False),
+            ],
+        )
+
+    # Deciding
+
+    def pump_touched(self) -> None:
+        """Ask every call something happened to what it owes."""
+        touched, self._touched = self._touched, {}
+        for case in touched.values():
+            self.pump(case)
+
+    def pump(self, case: Case[S]) -> None:
+        """Append what is owed, if it is ours to say."""
+        if self.cases.get(case.call_id) is not case:
+            return
+        if case.admission.sealed and (case.parked or self.role.is_over(case.state)):
+            self._forget(case)
+        elif case.parked or case.held:
+            return
+        elif case.flight and not self.role.pipelined:
+            self._say_urgent(case)
+        else:
+            self._say(case)
+
+    def _say(self, case: Case[S]) -> None:
+        drafts, state = self._drafts(case)
+        if not drafts:
+            return
+        if self.role.speculate(case, drafts, state):
+            # An agent that answers at once is heard in this very tick: its words share the append.
+            case.held, case.held_state = drafts, state
+            asyncio.get_running_loop().call_soon(self._send_held, case)
+        else:
+            self.append(case, drafts)
+
+    def _send_held(self, case: Case[S]) -> None:
+        drafts, case.held = case.held, []
+        if not drafts or self.cases.get(case.call_id) is not case or case.parked:
+            return
+        assert case.held_state is not None
+        self._add_ready(case, drafts, case.held_state)
+        self.append(case, drafts)
+
+    def _drafts(self, case: Case[S]) -> tuple[list[Event], S]:
+        """Everything known together: decisions are folded ahead, so that what follows from them joins them."""
+        drafts: list[Event] = []
+        state = case.state
+        if not case.owned:
+            if not case.wants_adoption:
+                self._note_owed(case)
+                return [], state
+            adopted = CallAdopted(id=self._new_id(), call_id=case.call_id, role=self.role.name, owner=self.owner)
+            drafts.append(adopted)
+            state = self.role.fold(state, adopted, 0, self.now())
+        state = self._add_ready(case, drafts, state)
+        for _ in range(MOST_FOLDED_AHEAD):
+            owed, case.waits = self.role.owed(case, state)
+            if not owed:
+                break
+            for draft in owed:
+                drafts.append(draft)
+                state = self.role.fold(state, draft, 0, self.now())
+        return drafts, state
+
+    def _add_ready(self, case: Case[S], drafts: list[Event], state: S) -> S:
+        ready, case.ready = case.ready, []
+        for draft in ready:
+            if self.role.is_valid(state, draft):
+                drafts.append(draft)
+                state = self.role.fold(state, draft, 0, self.now())
+        return state
+
+    def _say_urgent(self, case: Case[S]) -> None:
+        """An interruption names the last event in flight and falls with it."""
+        if not case.owned or any(isinstance(event, ReplyInterrupted) for event in case.flight.values()):
+            return
+        owed, _ = self.role.owed(case, case.state)
+        urgent = [draft for draft in owed if isinstance(draft, ReplyInterrupted)]
+        if urgent:
+            self.append(case, urgent)
+
+    def _note_owed(self, case: Case[S]) -> None:
+        owed, _ = self.role.owed(case, case.state)
+        if not owed:
+            case.owed_since = 0
+        elif not case.owed_since:
+            case.owed_since = self.now()
+
+    def append(self, case: Case[S], drafts: Sequence[Event]) -> None:
+        """Chain the drafts behind what is in flight, or behind the role's last admitted event."""
+        prior = next(reversed(case.flight), "") or prior_for(case.admission, self.role.name)
+        for draft in drafts:
+            event = msgspec.structs.replace(draft, prior=prior, role=self.role.name, tenant_id=case.tenant_id)
+            case.flight[event.id] = event
+            prior = event.id
+            self._appender.put(topics.EVENTS.name, Entry(case.call_id, encode(event)))
+        case.sent_at = self.now()
+
+    def repeat(self, case: Case[S]) -> None:
+        """Append what is in flight again, with the same ids: only one copy can be admitted."""
+        for event in case.flight.values():
+            self._appender.put(topics.EVENTS.name, Entry(case.call_id, encode(event)))
+        case.sent_at = self.now()
+
+    def due(self, case: Case[S], now: int) -> Wait | None:
+        """The timer that has to ring, if the state still waits for it."""
+        if not case.owned or case.flight or case.held or case.parked:
+            return None
+        if not any(wait.until <= now for wait in case.waits):
+            return None
+        owed, case.waits = self.role.owed(case, case.state)
+        if owed:
+            return None
+        return next((wait for wait in case.waits if wait.until <= now), None)
+
+    def _forget(self, case: Case[S]) -> None:
+        self.role.drop(case)
+        del self.cases[case.call_id]
+        self._sealed[case.call_id] = case.admission
+        if len(self._sealed) > MOST_REMEMBERED:
+            self._sealed.popitem(last=False)
+
+
+def _begins(event: CallStarted, case: Case[S] | None, sealed: Admission | None) -> bool:
+    known = case.admission if case is not None else sealed
+    return known is None or (admit(known, event) is not None)

@@ -1,0 +1,84 @@
+"""The fold of a call as conversation sees it: turns, life, profile, and what its streams were not told yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from schema.call import CallAdopted, CallEnded, CallSealed, ProfileUsed
+from schema.envelope import AnyEvent, Event, type_of
+from schema.stream import StreamMeasured, StreamSuperseded
+from schema.topics import RENDERED
+from workers import lifecycle, turns
+from workers.lifecycle import Life, LifeRules
+from workers.talk import Decision, Talk, Wait
+
+MOST_FACTS = 500  # kept while no stream says what it has taken
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """An admitted event that the streams of the call are told."""
+
+    position: int
+    event: Event
+    stream: str = ""  # empty: whichever speaks for the call
+
+
+@dataclass(frozen=True, slots=True)
+class CallState:
+    """One call."""
+
+    talk: Talk = Talk()
+    life: Life = Life()
+    profile_hash: str = ""
+    profile_body: dict[str, Any] | None = None
+    facts: tuple[Fact, ...] = ()  # not confirmed by the stream that speaks for the call
+    ended: Fact | None = None
+    sealed: bool = False
+
+
+def fold(state: CallState, event: AnyEvent, position: int, at: int) -> CallState:
+    """The state after one admitted event."""
+    talk = turns.fold(state.talk, event, position, at)
+    life = lifecycle.fold(state.life, event, position, at)
+    state = replace(state, talk=talk, life=life)
+    if isinstance(event, ProfileUsed):
+        return replace(state, profile_hash=event.hash, profile_body=event.body)
+    if isinstance(event, StreamMeasured):
+        return _confirmed(state, event)
+    if isinstance(event, CallSealed):
+        return replace(state, sealed=True)
+    fact = fact_of(event, position)
+    if fact is None:
+        return state
+    ended = fact if isinstance(event, CallEnded) else state.ended
+    return replace(state, facts=(*state.facts, fact)[-MOST_FACTS:], ended=ended)
+
+
+def _confirmed(state: CallState, event: StreamMeasured) -> CallState:
+    if event.stream != state.talk.stream or not state.facts or state.facts[0].position > event.outbox_through:
+        return state
+    return replace(state, facts=tuple(fact for fact in state.facts if fact.position > event.outbox_through))
+
+
+def fact_of(event: AnyEvent, position: int) -> Fact | None:
+    """What the outbox carries of an event; None when no dialect can say it."""
+    if not isinstance(event, Event) or type_of(event) not in RENDERED:
+        return None
+    if isinstance(event, CallAdopted) and event.role != "conversation":
+        return None
+    stream = event.stream if isinstance(event, StreamSuperseded) else ""
+    return Fact(position, event, stream)
+
+
+def owed(state: CallState) -> tuple[tuple[Decision, ...], tuple[Wait, ...]]:
+    """The decisions of both reducers, or, if there are none, the timers of both."""
+    found = (*turns.owed(state.talk), *lifecycle.owed(state.life))
+    decisions = tuple(decision for decision in found if not isinstance(decision, Wait))
+    return decisions, tuple(decision for decision in found if isinstance(decision, Wait))
+
+
+def fresh(rules: LifeRules) -> CallState:
+    """A call nothing is known of, with the limits of this house."""
+    return CallState(life=Life(rules=rules))

@@ -1,0 +1,337 @@
+"""Conversation owns a call: it decides by turns and life, asks the agent, has sentences voiced and fills the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from schema.call import CallEnded, CallTransferred, ProfileUsed, RequestMade
+from schema.envelope import AnyEvent, Event, MadeBy, Role
+from schema.failure import WorkFailed
+from schema.private import plain
+from schema.stream import StreamOpened
+from schema.turn import (
+    AgentChanged,
+    ReplyComposed,
+    ReplyInterrupted,
+    ReplyResumed,
+    ReplySentence,
+    ReplyStarted,
+    ReplyVoiced,
+    ToolCalled,
+    ToolReturned,
+)
+from workers import callstate
+from workers.agents import Agent, Conversation
+from workers.callstate import CallState, Fact, fact_of
+from workers.case import Case
+from workers.composing import Composer
+from workers.drafting import draft
+from workers.engines.port import TextToSpeech
+from workers.lifecycle import LifeRules
+from workers.outbound import Outbound
+from workers.profiles import Profile, decode_profile, profile_body, profile_hash
+from workers.speaking import Speaker, ToSpeak, Voiced, word_start_ms
+from workers.talk import Reply, Wait
+from workers.tools.port import Tool
+from workers.toolwork import run_tool
+
+logger = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Work:
+    """The tasks one owner runs for one call; all of it may be lost at any moment."""
+
+    speaker: Speaker
+    composer: Composer | None = None
+    voiced: set[tuple[str, int]] = field(default_factory=set)  # (sentence id, take) given to the speaker
+    tools: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What wiring gives conversation to work with."""
+
+    profile_of: Callable[[str], Profile]  # by name, for calls that begin
+    agent_of: Callable[[Profile], Agent]
+    tts: TextToSpeech
+    tools: Mapping[str, Tool]
+    outbound: Outbound
+    now: Callable[[], int]  # ms, the log's clock
+    new_id: Callable[[], str]
+    hang_up: Callable[[str], None] = lambda call_id: None  # tells the carrier, harmless when repeated
+    transfer: Callable[[str, str], None] | None = None  # call_id, number
+    life_rules: LifeRules = LifeRules()
+
+
+class ConversationRole:
+    """The role `conversation` for the runtime."""
+
+    name: Role = "conversation"
+    adopts = True
+    pipelined = False
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.pump: Callable[[Case[CallState]], None] = lambda case: None  # the runtime's, set by wiring
+        self._profiles: dict[str, Profile] = {}
+        self._agents: dict[str, Agent] = {}
+
+    # Pure
+
+    def fresh(self) -> CallState:
+        return callstate.fresh(self.desk.life_rules)
+
+    def fold(self, state: CallState, event: AnyEvent, position: int, at: int) -> CallState:
+        return callstate.fold(state, event, position, at)
+
+    def owed(self, case: Case[CallState], state: CallState) -> tuple[Sequence[Event], tuple[Wait, ...]]:
+        if not state.profile_hash and not state.life.ended_at:
+            profile = self.desk.profile_of(state.talk.agent)
+            used = ProfileUsed(
+                id=self.desk.new_id(), call_id=case.call_id, hash=profile_hash(profile), body=profile_body(profile)
+            )
+            return [used], ()
+        decisions, waits = callstate.owed(state)
+        made_by = self._made_by(state)
+        drafts = [
+            draft(decision, state, new_id=self.desk.new_id, now=self.desk.now(), made_by=made_by)
+            for decision in decisions
+        ]
+        return drafts, waits
+
+    def is_valid(self, state: CallState, draft: Event) -> bool:
+        reply = state.talk.reply
+        match draft:
+            case ReplySentence():
+                fits = reply is not None and reply.id == draft.reply and reply.generation == draft.generation
+                return fits and reply is not None and not reply.interrupted and not reply.composed
+            case ReplyComposed() | ToolCalled():
+                return reply is not None and reply.id == draft.reply and not reply.interrupted and not reply.composed
+            case ReplyVoiced():
+                named = reply is not None and reply.id == draft.reply
+                sentences = reply.sentences if reply is not None else ()
+                return named and any(s.index == draft.index and s.duration_ms is None for s in sentences)
+            case ToolReturned():
+                return any(tool.id == draft.call for tool in state.talk.tools)
+            case AgentChanged():
+                return state.talk.agent != draft.agent
+            case _:
+                return not state.life.ended_at
+
+    def is_over(self, state: CallState) -> bool:
+        return state.sealed
+
+    # Work without effect, and acts
+
+    def speculate(self, case: Case[CallState], drafts: Sequence[Event], state: CallState) -> bool:
+        if any(isinstance(event, ReplyStarted | ReplyResumed) for event in drafts):
+            return self._compose(case, state)
+        return False
+
+    def begin(self, case: Case[CallState]) -> None:
+        for fact in case.state.facts:
+            self.desk.outbound.fact(case.state, fact)
+        for tool in case.state.talk.tools:
+            self._run_tool(case, tool.id)
+        if case.state.ended is not None:
+            self.desk.hang_up(case.call_id)
+        self._catch_up(case)
+
+    def acted(self, case: Case[CallState], event: AnyEvent, position: int, at: int) -> None:
+        if (fact := fact_of(event, position)) is not None:
+            ended = case.state.ended
+            self.desk.outbound.fact(case.state, ended if ended is not None and ended.position == position else fact)
+        match event:
+            case StreamOpened() if case.state.ended is not None:
+                self.desk.outbound.fact(case.state, case.state.ended)
+            case ReplyInterrupted() | ReplyResumed():
+                case.ready = [ready for ready in case.ready if not isinstance(ready, ReplySentence | ReplyComposed)]
+                self._work(case).speaker.stop()
+                self._stop_composing(case, keep_generation=getattr(event, "generation", 0))
+            case ToolCalled():
+                self._run_tool(case, event.id)
+            case CallEnded():
+                self._stop_composing(case)
+                self._work(case).speaker.stop()
+                self.desk.hang_up(case.call_id)
+            case RequestMade(kind="transfer"):
+                self._transfer(case, event)
+        self._catch_up(case)
+
+    def drop(self, case: Case[CallState]) -> None:
+        work: Work | None = case.work
+        case.work = None
+        if work is None:
+            return
+        work.speaker.stop()
+        if work.composer is not None:
+            work.composer.stop()
+        for task in work.tools.values():
+            task.cancel()
+
+    def gone(self, call_id: str, event: AnyEvent) -> None:
+        """A socket that speaks for a call that is over is told so."""
+        if isinstance(event, StreamOpened):
+            ended = CallEnded(id=self.desk.new_id(), call_id=call_id, role="conversation", reason="not_live")
+            self.desk.outbound.tell(call_id, event.stream, event.mailbox, Fact(0, ended))
+
+    def _catch_up(self, case: Case[CallState]) -> None:
+        """Begin whatever the state wants done and nobody here is doing."""
+        talk = case.state.talk
+        reply = talk.reply
+        if reply is None or reply.interrupted or talk.ended:
+            return
+        if not reply.composed and not reply.orphaned:
+            self._compose(case, case.state)
+        self._voice(case, reply)
+
+    def _compose(self, case: Case[CallState], state: CallState) -> bool:
+        reply, work = state.talk.reply, self._work(case)
+        if reply is None or reply.composed or state.talk.ended:
+            return False
+        running = work.composer
+        if running is not None:
+            if running.reply == reply.id and running.generation == reply.generation:
+                return False
+            running.stop()
+        profile = self._profile(state)
+        work.composer = Composer(
+            self._agent(profile, state.profile_hash),
+            _conversation(state, reply),
+            reply,
+            call_id=case.call_id,
+            agent_name=state.talk.agent,
+            fallback=profile.fallback,
+            new_id=self.desk.new_id,
+            emit=lambda event: self._ready(case, event),
+        )
+        return True
+
+    def _stop_composing(self, case: Case[CallState], keep_generation: int = 0) -> None:
+        composer = self._work(case).composer
+        if composer is not None and composer.generation != keep_generation:
+            composer.stop()
+            self._work(case).composer = None
+
+    def _voice(self, case: Case[CallState], reply: Reply) -> None:
+        line, work, take = case.state.life.line, self._work(case), case.state.talk.take
+        if line is None or line.id != reply.stream:
+            return
+        for sentence in reply.sentences:
+            if sentence.over or (sentence.id, take) in work.voiced:
+                continue
+            work.voiced.add((sentence.id, take))
+            from_ms = sentence.heard_ms // 20 * 20
+            if sentence.duration_ms is not None and reply.generation > 1:
+                from_ms = word_start_ms(sentence.text, sentence.duration_ms, sentence.heard_ms)
+            work.speaker.speak(
+                ToSpeak(
+                    call_id=case.call_id,
+                    reply=reply.id,
+                    sentence_id=sentence.id,
+                    index=sentence.index,
+                    text=sentence.text,
+                    take=take,
+                    generation=reply.generation,
+                    line=line,
+                    from_ms=from_ms,
+                    profile=self._profile(case.state),
+                )
+            )
+
+    def _on_voiced(self, case: Case[CallState], voiced: Voiced) -> None:
+        sentence = voiced.sentence
+        if voiced.error is not None:
+            message = str(voiced.error)
+            failed = WorkFailed(
+                id=self.desk.new_id(), call_id=case.call_id, stage="tts", code=voiced.error.code, message=message
+            )
+            self._ready(case, failed)
+        self._ready(
+            case,
+            ReplyVoiced(
+                id=self.desk.new_id(),
+                call_id=case.call_id,
+                reply=sentence.reply,
+                index=sentence.index,
+                duration_ms=voiced.duration_ms,
+                made_by=voiced.made_by,
+            ),
+        )
+
+    def _run_tool(self, case: Case[CallState], tool_id: str) -> None:
+        work = self._work(case)
+        tool = next((tool for tool in case.state.talk.tools if tool.id == tool_id), None)
+        if tool is None or tool_id in work.tools:
+            return
+        if tool.position < case.state.talk.adopted and not tool.repeatable:
+            return  # the turns owe its answer `unknown`
+        work.tools[tool_id] = asyncio.get_running_loop().create_task(
+            run_tool(
+                self.desk.tools.get(tool.name),
+                tool,
+                call_id=case.call_id,
+                new_id=self.desk.new_id,
+                emit=lambda event: self._ready(case, event),
+            )
+        )
+
+    def _transfer(self, case: Case[CallState], event: RequestMade) -> None:
+        if self.desk.transfer is None:
+            message = "no carrier account is configured: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
+            failed = WorkFailed(
+                id=self.desk.new_id(), call_id=case.call_id, stage="transfer", code="no_carrier", message=message
+            )
+            self._ready(case, failed)
+            return
+        self.desk.transfer(case.call_id, plain(event.to))
+        self._ready(case, CallTransferred(id=self.desk.new_id(), call_id=case.call_id, to=event.to, cause=event.id))
+
+    def _ready(self, case: Case[CallState], event: Event) -> None:
+        if case.owned or case.held or case.flight:
+            case.ready.append(event)
+            self.pump(case)
+
+    def _work(self, case: Case[CallState]) -> Work:
+        if case.work is None:
+            speaker = Speaker(self.desk.tts, self.desk.outbound, lambda voiced: self._on_voiced(case, voiced))
+            case.work = Work(speaker)
+        work: Work = case.work
+        return work
+
+    # Profiles and agents, decoded once
+
+    def _profile(self, state: CallState) -> Profile:
+        profile = self._profiles.get(state.profile_hash)
+        if profile is None:
+            profile = self._profiles[state.profile_hash] = decode_profile(state.profile_body)
+        return profile
+
+    def _agent(self, profile: Profile, key: str) -> Agent:
+        if key not in self._agents:
+            self._agents[key] = self.desk.agent_of(profile)
+        return self._agents[key]
+
+    def _made_by(self, state: CallState) -> MadeBy | None:
+        if not state.profile_hash:
+            return None
+        by: Any = self._agent(self._profile(state), state.profile_hash).made_by()
+        return MadeBy(by.engine, by.model, by.settings)
+
+
+def _conversation(state: CallState, reply: Reply) -> Conversation:
+    talk = state.talk
+    return Conversation(
+        cause=reply.why,
+        history=talk.history,
+        started_at=talk.started,
+        language=talk.language,
+        prompts=talk.prompts,
+        instruction=talk.instruction,
+    )

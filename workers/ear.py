@@ -1,0 +1,354 @@
+"""One stream being heard: frames in, speech and transcripts out, by milliseconds of audio and never the clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from audio import mulaw
+from audio.formats import pcm16
+from audio.segmenter import Segmenter, SegmenterConfig, SpeechEvent, SpeechPaused, SpeechStarted
+from schema import speech
+from schema.envelope import Event, MadeBy
+from schema.failure import WorkFailed
+from schema.media import MediaReceived
+from workers.engines.port import Failed, Finished, Heard, HearingRequest, Interim, Settled, SpeechStream, SpeechToText
+
+FRAME_MS = 20
+REVISIONS_MS = 334  # at most three guesses a second
+PRE_ROLL_MS = 1000  # silence kept before speech, for a recogniser that is opened again
+MOST_KEPT_MS = 60_000
+LONGEST_GAP_MS = 10_000  # missing audio is heard as silence up to this
+MOST_FAILURES = 3  # of the recogniser in a row, before the stream is given up
+
+
+class VoiceDetector(Protocol):
+    """Whether exactly one frame of s16le PCM holds speech."""
+
+    def is_voiced(self, pcm: bytes) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EarConfig:
+    """What the profile and the stream say about hearing it."""
+
+    call_id: str
+    stream: str
+    encoding: str
+    sample_rate: int
+    request: HearingRequest
+    steps_ms: tuple[int, ...]
+    min_words: int
+    through_ms: int = 0  # heard before, by whoever
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A piece of audio the recogniser has not settled."""
+
+    ms: int
+    position: int
+    pcm: bytes
+
+
+class Ear:
+    """Owns a segmenter, a voice detector and a disposable recogniser stream. Emits drafts through `say`."""
+
+    def __init__(
+        self,
+        config: EarConfig,
+        engine: SpeechToText,
+        detector: VoiceDetector,
+        *,
+        new_id: Callable[[], str],
+        say: Callable[[Sequence[Event]], None],
+    ) -> None:
+        self.config = config
+        self.last_sequence = 0
+        self.heard_at = 0  # log time of the last frame
+        self.finished = False
+        self._engine = engine
+        self._detector = detector
+        self._new_id = new_id
+        self._say = say
+        self._format = pcm16(config.sample_rate)
+        self._frame_bytes = self._format.bytes_of(FRAME_MS)
+        self._carry = b""
+        self._kept: deque[_Kept] = deque()
+        self._now_ms: int | None = None  # the stream's clock after the last audio; None before the first
+        self._through_ms = config.through_ms
+        self._segmenter = Segmenter(SegmenterConfig(pause_ms=config.steps_ms), config.through_ms)
+        self._recogniser: SpeechStream | None = None
+        self._voiced_at = 0
+        self._voiced_ms = config.through_ms
+        self._speech_ms: int | None = None  # where the open utterance began
+        self._silence_ms = 0
+        self._guess = ""
+        self._guess_ms = -REVISIONS_MS
+        self._failures = 0
+        self._finishing = False
+
+    @property
+    def speaking(self) -> bool:
+        """Whether an utterance is open."""
+        return self._speech_ms is not None
+
+    def hear(self, media: MediaReceived, position: int, at: int) -> None:
+        """Take the next frame; repeated ones and what was heard before are nothing."""
+        if media.sequence <= self.last_sequence or self._finishing:
+            return
+        self.last_sequence, self.heard_at = media.sequence, at
+        pcm = mulaw.decode(media.payload) if self.config.encoding == "mulaw" else media.payload
+        duration_ms = self._format.ms_of(len(pcm))
+        if self._now_ms is None:
+            self._begin_at(max(media.ms, self._through_ms))
+        assert self._now_ms is not None
+        if media.ms + duration_ms <= self._now_ms:
+            return
+        if media.ms < self._now_ms:
+            pcm = pcm[self._format.bytes_of(self._now_ms - media.ms) :]
+        elif media.ms > self._now_ms:
+            self._take(self._silence(media.ms - self._now_ms), position, at)
+        self._take(pcm, position, at)
+
+    def _begin_at(self, ms: int) -> None:
+        self._now_ms = ms
+        self._segmenter = Segmenter(SegmenterConfig(pause_ms=self.config.steps_ms), ms)
+        self._open(ms)
+
+    def _silence(self, gap_ms: int) -> bytes:
+        if gap_ms <= LONGEST_GAP_MS:
+            return bytes(self._format.bytes_of(gap_ms))
+        # Too long to be loss: the peer stopped sending. The clock jumps, the recogniser hears a second of it.
+        assert self._now_ms is not None
+        self._segmenter.pad(gap_ms - PRE_ROLL_MS)
+        self._now_ms += gap_ms - PRE_ROLL_MS
+        return bytes(self._format.bytes_of(PRE_ROLL_MS))
+
+    def _take(self, pcm: bytes, position: int, at: int) -> None:
+        assert self._now_ms is not None
+        self._kept.append(_Kept(self._now_ms, position, pcm))
+        self._now_ms += self._format.ms_of(len(pcm))
+        self._trim()
+        if self._recogniser is not None:
+            self._recogniser.feed(pcm)
+        self._carry += pcm
+        while len(self._carry) >= self._frame_bytes:
+            frame, self._carry = self._carry[: self._frame_bytes], self._carry[self._frame_bytes :]
+            voiced = self._detector.is_voiced(frame)
+            if voiced:
+                self._voiced_at = at
+            for event in self._segmenter.push(voiced):
+                self._notice(event)
+
+    def _trim(self) -> None:
+        assert self._now_ms is not None
+        keep_ms = MOST_KEPT_MS if self.speaking else PRE_ROLL_MS
+        while self._kept and self._kept[0].ms < self._now_ms - keep_ms:
+            self._kept.popleft()
+
+    def _notice(self, event: SpeechEvent) -> None:
+        stream, call_id = self.config.stream, self.config.call_id
+        match event:
+            case SpeechStarted(at_ms):
+                self._speech_ms, self._guess, self._silence_ms = at_ms, "", 0
+                self._say([speech.SpeechStarted(id=self._new_id(), call_id=call_id, stream=stream, at_ms=at_ms)])
+                if self._recogniser is not None:
+                    self._recogniser.speech_started(at_ms)
+            case SpeechPaused(silence_ms, voiced_ms):
+                self._pause(silence_ms, voiced_ms)
+            case _:
+                self._voiced_ms = event.voiced_through_ms
+
+    def _pause(self, silence_ms: int, voiced_ms: int) -> None:
+        self._silence_ms, self._voiced_ms = silence_ms, voiced_ms
+        self._say(
+            [
+                speech.SpeechPaused(
+                    id=self._new_id(),
+                    call_id=self.config.call_id,
+                    stream=self.config.stream,
+                    silence_ms=silence_ms,
+                    voiced_ms=voiced_ms,
+                    voiced_at=self._voiced_at,
+                )
+            ]
+        )
+        if self._recogniser is not None:
+            self._recogniser.speech_paused(silence_ms)
+
+    def gap(self) -> None:
+        """Nothing comes any more while an utterance is open: go on as if its longest silence had come."""
+        if self.speaking and self._silence_ms < self.config.steps_ms[-1]:
+            self._pause(self.config.steps_ms[-1], self._voiced_ms)
+
+    def finish(self) -> None:
+        """No more audio will come: settle what is open, then say that the stream was heard."""
+        if self._finishing:
+            return
+        self._finishing = True
+        if self._recogniser is None:
+            self._heard()
+        else:
+            self._recogniser.finish()
+
+    def stop(self) -> None:
+        """Forget everything; somebody else hears on from `through`."""
+        self._finishing = self.finished = True
+        if self._recogniser is not None:
+            self._recogniser.close()
+            self._recogniser = None
+
+    # What the recogniser says
+
+    def _open(self, start_ms: int) -> None:
+        request = self.config.request
+        request = HearingRequest(
+            language=request.language,
+            sample_rate=self.config.sample_rate,
+            start_ms=start_ms,
+            phrases=request.phrases,
+            grammar=request.grammar,
+            complete_ms=request.complete_ms,
+            incomplete_ms=request.incomplete_ms,
+        )
+        self._made_by = self._engine.made_by(request)
+        opened: list[SpeechStream] = []
+
+        def emit(heard: Heard) -> None:
+            # A stream that was replaced has nothing more to say.
+            if not self.finished and opened and opened[0] is self._recogniser:
+                self._on_heard(heard)
+
+        opened.append(self._engine.open(request, emit))
+        self._recogniser = opened[0]
+
+    def _on_heard(self, heard: Heard) -> None:
+        match heard:
+            case Interim(text, stability):
+                self._revise(text, stability)
+            case Settled():
+                self._failures = 0
+                self._settle(heard)
+            case Finished():
+                self._heard()
+            case Failed(error):
+                self._fail(error.code, str(error), error.retryable)
+
+    def _revise(self, text: str, stability: float) -> None:
+        if not text or text == self._guess or self._speech_ms is None or self._now_ms is None:
+            return
+        before, now = len(self._guess.split()), len(text.split())
+        deciding = not self._guess or before < self.config.min_words <= now
+        if not deciding and self._now_ms - self._guess_ms < REVISIONS_MS:
+            return
+        self._guess, self._guess_ms = text, self._now_ms
+        self._say(
+            [
+                speech.TranscriptRevised(
+                    id=self._new_id(),
+                    call_id=self.config.call_id,
+                    stream=self.config.stream,
+                    text=text,
+                    stability=round(stability, 3),
+                    start_ms=self._speech_ms,
+                )
+            ]
+        )
+
+    def _settle(self, heard: Settled) -> None:
+        assert self._now_ms is not None
+        through_ms = max(self._through_ms, min(heard.through_ms, self._now_ms))
+        said: list[Event] = [self._settled(heard, through_ms)]
+        if self._speech_ms is not None:
+            said.append(self._stopped())
+        self._through_ms = through_ms
+        while self._kept and self._end_of(self._kept[0]) <= through_ms:
+            self._kept.popleft()
+        self._segmenter.settle()
+        self._speech_ms, self._guess, self._silence_ms = None, "", 0
+        self._say(said)
+
+    def _settled(self, heard: Settled, through_ms: int) -> Event:
+        start_ms = max(self._through_ms, min(heard.start_ms, through_ms))
+        words = tuple(speech.SpokenWord(word.text, max(0, word.start_ms), max(0, word.end_ms)) for word in heard.words)
+        return speech.TranscriptSettled(
+            id=self._new_id(),
+            call_id=self.config.call_id,
+            stream=self.config.stream,
+            text=heard.text,
+            start_ms=start_ms,
+            end_ms=max(start_ms, min(heard.end_ms, through_ms)),
+            through_ms=through_ms,
+            through_position=self._position_at(through_ms),
+            confidence=round(heard.confidence, 4),
+            complete=heard.complete,
+            language=self.config.request.language,
+            alternatives=heard.alternatives,
+            words=words,
+            voiced_at=self._voiced_at,
+            made_by=MadeBy(self._made_by.engine, self._made_by.model, self._made_by.settings),
+        )
+
+    def _stopped(self) -> Event:
+        return speech.SpeechStopped(
+            id=self._new_id(),
+            call_id=self.config.call_id,
+            stream=self.config.stream,
+            voiced_ms=self._voiced_ms,
+            voiced_at=self._voiced_at,
+        )
+
+    def _position_at(self, ms: int) -> int:
+        """Where in calls.media the audio after `ms` begins: hearing again from there misses nothing."""
+        for kept in self._kept:
+            if self._end_of(kept) > ms:
+                return kept.position
+        return self._kept[-1].position if self._kept else 0
+
+    def _end_of(self, kept: _Kept) -> int:
+        return kept.ms + self._format.ms_of(len(kept.pcm))
+
+    def _fail(self, code: str, message: str, retryable: bool) -> None:
+        """A recogniser's stream is disposable: the audio since the last settled word goes to the next one."""
+        self._failures += 1
+        if not retryable or self._failures > MOST_FAILURES:
+            failed = WorkFailed(
+                id=self._new_id(),
+                call_id=self.config.call_id,
+                stage="stt",
+                code=code,
+                message=message,
+                retryable=retryable,
+            )
+            self._recogniser = None
+            self._say([failed, *([self._stopped()] if self.speaking else [])])
+            self._speech_ms = None
+            if self._finishing:
+                self._heard(complete=False)
+            return
+        start_ms = self._kept[0].ms if self._kept else (self._now_ms or 0)
+        self._open(start_ms)
+        assert self._recogniser is not None
+        self._recogniser.feed(b"".join(kept.pcm for kept in self._kept))
+        if self._speech_ms is not None:
+            self._recogniser.speech_started(self._speech_ms)
+            if self._silence_ms:
+                self._recogniser.speech_paused(self._silence_ms)
+        if self._finishing:
+            self._recogniser.finish()
+
+    def _heard(self, *, complete: bool = True) -> None:
+        self.finished = True
+        said: list[Event] = [self._stopped()] if self.speaking else []
+        self._speech_ms = None
+        heard = speech.StreamHeard(
+            id=self._new_id(),
+            call_id=self.config.call_id,
+            stream=self.config.stream,
+            through_ms=self._now_ms or self._through_ms,
+            complete=complete,
+        )
+        self._say([*said, heard])

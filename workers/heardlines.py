@@ -1,0 +1,82 @@
+"""The transcript of a call as it was really heard, folded from its events: what summaries and tools rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from schema import speech, stream, turn
+from schema.envelope import AnyEvent
+from schema.heard import heard_words
+from schema.private import plain
+from workers.engines.port import SpokenLine, ToolOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of the agent and what of it was heard."""
+
+    id: str
+    text: str
+    duration_ms: int = 0
+    heard_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeardLines:
+    """`order` names the lines as they came: caller's by event id, agent's by (reply, index)."""
+
+    order: tuple[str, ...] = ()
+    caller: Mapping[str, str] = field(default_factory=dict)
+    agent: Mapping[str, Sentence] = field(default_factory=dict)
+    turn: tuple[str, ...] = ()  # utterances of the last turn
+    called: Mapping[str, ToolOutcome] = field(default_factory=dict)
+    tools: tuple[ToolOutcome, ...] = ()
+
+    def lines(self) -> tuple[SpokenLine, ...]:
+        """Every line somebody heard, in order."""
+        return tuple(line for key in self.order if (line := self._line(key)) is not None)
+
+    def _line(self, key: str) -> SpokenLine | None:
+        if key in self.caller:
+            return SpokenLine(key, "caller", self.caller[key])
+        sentence = self.agent[key]
+        heard = heard_words(sentence.text, sentence.duration_ms, sentence.heard_ms)
+        return SpokenLine(sentence.id, "agent", heard) if heard else None
+
+
+def fold(lines: HeardLines, event: AnyEvent) -> HeardLines:
+    """The state after one admitted event."""
+    match event:
+        case speech.TranscriptSettled() | stream.TextTyped() if text := plain(event.text).strip():
+            return replace(lines, order=(*lines.order, event.id), caller={**lines.caller, event.id: text})
+        case turn.TurnTaken():
+            return replace(lines, turn=event.utterances)
+        case turn.ReplySentence() if (key := f"{event.reply}:{event.index}") not in lines.agent:
+            sentence = Sentence(event.id, plain(event.text))
+            return replace(lines, order=(*lines.order, key), agent={**lines.agent, key: sentence})
+        case turn.ReplyVoiced():
+            return _heard(lines, event.reply, event.index, duration_ms=event.duration_ms)
+        case stream.PlaybackMarked() | stream.PlaybackCleared():
+            return _heard(lines, event.reply, event.sentence, heard_ms=event.heard_ms)
+        case turn.ToolCalled():
+            arguments = {name: plain(value) for name, value in event.arguments.items()}
+            outcome = ToolOutcome(event.name, arguments, False, lines.turn)
+            return replace(lines, called={**lines.called, event.id: outcome})
+        case turn.ToolReturned() if event.call in lines.called:
+            outcome = replace(lines.called[event.call], ok=event.status == "ok")
+            return replace(lines, tools=(*lines.tools, outcome))
+    return lines
+
+
+def _heard(lines: HeardLines, reply: str, index: int, *, duration_ms: int = 0, heard_ms: int = 0) -> HeardLines:
+    key = f"{reply}:{index}"
+    sentence = lines.agent.get(key)
+    if sentence is None:
+        return lines
+    sentence = replace(
+        sentence,
+        duration_ms=max(sentence.duration_ms, duration_ms),
+        heard_ms=max(sentence.heard_ms, heard_ms),
+    )
+    return replace(lines, agent={**lines.agent, key: sentence})

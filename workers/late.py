@@ -1,0 +1,110 @@
+"""What the summariser and the recorder have in common: one piece of work a sealed call, said once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+
+from schema.envelope import AnyEvent, Event, Role
+from schema.failure import WorkFailed
+from workers.case import Case
+from workers.engines.port import EngineError
+from workers.talk import Wait
+
+logger = structlog.get_logger()
+
+TRIES = 3
+RETRY_S = 2.0
+
+
+class LateState(Protocol):
+    """What has to be known of a late role's state."""
+
+    @property
+    def sealed(self) -> bool: ...
+
+    @property
+    def done(self) -> bool: ...
+
+
+S = TypeVar("S", bound=LateState)
+
+
+class LateRole(Generic[S]):
+    """Begins when the call is sealed. No adoption: its one chain of events decides between two owners (R1)."""
+
+    name: Role = ""
+    adopts = False
+    pipelined = False
+    stage = ""
+
+    def __init__(self, new_id: Callable[[], str]) -> None:
+        self.new_id = new_id
+        self.pump: Callable[[Case[S]], None] = lambda case: None  # the runtime's, set by wiring
+
+    def fresh(self) -> S:
+        raise NotImplementedError
+
+    def fold(self, state: S, event: AnyEvent, position: int, at: int) -> S:
+        raise NotImplementedError
+
+    async def work(self, case: Case[S]) -> Sequence[Event]:
+        """The events that say what came of it. Raises EngineError or OSError."""
+        raise NotImplementedError
+
+    def owed(self, case: Case[S], state: S) -> tuple[Sequence[Event], tuple[Wait, ...]]:
+        return (), ()
+
+    def is_valid(self, state: S, draft: Event) -> bool:
+        return not state.done
+
+    def is_over(self, state: S) -> bool:
+        return state.done
+
+    def speculate(self, case: Case[S], drafts: Sequence[Event], state: S) -> bool:
+        return False
+
+    def begin(self, case: Case[S]) -> None:
+        self._start(case)
+
+    def acted(self, case: Case[S], event: AnyEvent, position: int, at: int) -> None:
+        self._start(case)
+
+    def drop(self, case: Case[S]) -> None:
+        task: asyncio.Task[None] | None = case.work
+        case.work = None
+        if task is not None:
+            task.cancel()
+
+    def gone(self, call_id: str, event: AnyEvent) -> None:
+        """Late words change nothing."""
+
+    def _start(self, case: Case[S]) -> None:
+        if case.state.sealed and not case.state.done and case.work is None:
+            case.work = asyncio.get_running_loop().create_task(self._run(case))
+
+    async def _run(self, case: Case[S]) -> None:
+        events: Sequence[Event] = ()
+        for tried in range(1, TRIES + 1):
+            try:
+                events = await self.work(case)
+            except (EngineError, OSError) as error:
+                retryable = not isinstance(error, EngineError) or error.retryable
+                logger.warning(
+                    "late work failed", stage=self.stage, call_id=case.call_id, tried=tried, error=str(error)
+                )
+                if tried == TRIES or not retryable:
+                    events = [self._failed(case, error)]
+                    break
+                await asyncio.sleep(RETRY_S)
+            else:
+                break
+        case.ready.extend(events)
+        self.pump(case)
+
+    def _failed(self, case: Case[S], error: Exception) -> Event:
+        code = error.code if isinstance(error, EngineError) else type(error).__name__
+        return WorkFailed(id=self.new_id(), call_id=case.call_id, stage=self.stage, code=code, message=str(error))

@@ -1,0 +1,153 @@
+"""Hearing's process: follows calls.media beside calls.events, over the same partitions.
+
+Nothing is committed for media. Hearing starts at the end that calls.media had before the end of calls.events was
+looked up, so that no frame of a stream it will only meet later is passed over, and reads again from where the log
+says a stream was heard whenever it opens an ear for it. Frames that an ear has had already it knows by their sequence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from eventlog.port import LogUnavailable, Reader, Record
+from schema import topics
+from schema.envelope import Event
+from schema.media import MediaReceived
+from schema.registry import MalformedEvent, unpack_media
+from schema.turn import TimerRang
+from workers.case import Case
+from workers.hearing import HearingRole, HearingState
+from workers.runtime import Runtime
+
+logger = structlog.get_logger()
+
+MEDIA_BATCH = 2000
+MEDIA_WAIT_MS = 50
+GAP_MS = 300  # an utterance is open, media was read to its end, and nothing came for so long
+
+
+class HearingRuntime(Runtime[HearingState]):
+    """A runtime that listens, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        role = self.role
+        assert isinstance(role, HearingRole)
+        self.hearing = role
+        role.append = self._append
+        role.rewind = self._rewind
+        role.watch_end = self._watch_end
+        self._from: dict[int, int] = {}  # partition -> position to be read from
+        self._ending: dict[tuple[str, str], int | None] = {}  # (call, stream) -> end of media to reach
+        self.media_lag_ms = 0
+
+    def beside(self) -> Sequence[Coroutine[None, None, None]]:
+        return (self._listen(),)
+
+    async def before_end(self, partition: int) -> None:
+        self._from[partition] = await self.log.end(topics.MEDIA.name, partition)
+
+    def _append(self, case: Case[HearingState], events: Sequence[Event]) -> None:
+        if case.owned and self.calls.cases.get(case.call_id) is case:
+            self.calls.append(case, events)
+
+    def _rewind(self, partition: int, position: int) -> None:
+        self._from[partition] = min(position, self._from.get(partition, position))
+
+    def _watch_end(self, case: Case[HearingState], stream_id: str) -> None:
+        self._ending.setdefault((case.call_id, stream_id), None)
+
+    async def _listen(self) -> None:
+        reader = self.log.reader(topics.MEDIA.name, {})
+        try:
+            while True:
+                try:
+                    await self._listen_once(reader)
+                except LogUnavailable as error:
+                    logger.warning("media unavailable, trying again", error=str(error))
+                    await asyncio.sleep(self.limits.retry_ms / 1000)
+        finally:
+            await reader.close()
+
+    async def _listen_once(self, reader: Reader) -> None:
+        self._assign_media(reader)
+        if not reader.positions():
+            await asyncio.sleep(self.limits.wait_ms / 1000)
+            return
+        await self._look_up_ends()
+        records = await reader.read(max_records=MEDIA_BATCH, wait_ms=MEDIA_WAIT_MS)
+        for record in records:
+            self._hear(record)
+        self._finish_ended(reader)
+        if not records:
+            self._notice_gaps()
+
+    def _assign_media(self, reader: Reader) -> None:
+        positions = dict(reader.positions())
+        wanted = {p: positions[p] for p in positions if p in self._ends}
+        moves, self._from = self._from, {}
+        for partition, position in moves.items():
+            if partition in self._ends:
+                wanted[partition] = min(position, wanted.get(partition, position))
+            else:
+                self._from[partition] = position
+        if wanted != positions:
+            reader.assign(wanted)
+
+    def _hear(self, record: Record) -> None:
+        try:
+            media = unpack_media(record.value)
+        except MalformedEvent as error:
+            logger.warning("not media", position=record.position, partition=record.partition, error=str(error))
+            return
+        if not isinstance(media, MediaReceived):
+            return
+        self.media_lag_ms = max(0, self.now() - record.at)
+        case = self.calls.cases.get(media.call_id)
+        # A frame nobody has an ear for yet is read again once its stream is known.
+        ear = self.hearing.ear(case, media.stream) if case is not None and case.owned else None
+        if ear is not None:
+            ear.hear(media, record.position, record.at)
+
+    async def _look_up_ends(self) -> None:
+        for (call_id, stream_id), end in list(self._ending.items()):
+            case = self.calls.cases.get(call_id)
+            if case is None:
+                del self._ending[call_id, stream_id]
+            elif end is None:
+                self._ending[call_id, stream_id] = await self.log.end(topics.MEDIA.name, case.partition)
+
+    def _finish_ended(self, reader: Reader) -> None:
+        read = reader.positions()
+        for (call_id, stream_id), end in list(self._ending.items()):
+            case = self.calls.cases.get(call_id)
+            ear = self.hearing.ear(case, stream_id) if case is not None else None
+            if case is None or ear is None:
+                continue
+            last = case.state.streams[stream_id].last_sequence
+            here = min(read.get(case.partition, 0), self._from.get(case.partition, read.get(case.partition, 0)))
+            if (end is not None and here >= end) or 0 < last <= ear.last_sequence:
+                del self._ending[call_id, stream_id]
+                ear.finish()
+
+    def _notice_gaps(self) -> None:
+        now = self.now()
+        for case in self.calls.cases.values():
+            if not case.owned or case.work is None:
+                continue
+            for ear in case.work.ears.values():
+                if ear.speaking and not ear.finished and now - ear.heard_at >= GAP_MS:
+                    ear.heard_at = now + 1_000_000_000  # once a gap; the next frame sets it again
+                    rang = TimerRang(
+                        id=self.new_id(),
+                        call_id=case.call_id,
+                        name="gap",
+                        due=now,
+                        stream=ear.config.stream,
+                    )
+                    self._append(case, [rang])
+                    ear.gap()

@@ -1,0 +1,189 @@
+"""One role's process: reads its share of the calls, keeps their timers and its checkpoint.
+
+The order of one step, which everything rests on:
+1. read a batch and fold it inline;
+2. act on what was admitted, ask what is owed, append it;
+3. ring the timers that are due, but only after reading to the end;
+4. append again what was neither refused nor read back;
+5. commit the start of the oldest call that is not over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+
+from eventlog.port import Log, LogUnavailable, Membership, Reader
+from schema import topics
+from schema.turn import TimerRang
+from workers.appender import Appender
+from workers.calls import Calls
+from workers.case import RoleWorker
+
+logger = structlog.get_logger()
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeLimits:
+    """Times in ms of the log's clock."""
+
+    repeat_ms: int = 2000  # an append neither refused nor read back
+    readopt_ms: int = 30_000  # a decision owed for so long by an owner that does nothing
+    commit_ms: int = 2000
+    wait_ms: int = 100  # for records, when no timer is nearer
+    retry_ms: int = 100
+    batch: int = 1000
+
+
+class Runtime(Generic[S]):
+    """Runs one role over the partitions its group gives this member."""
+
+    def __init__(
+        self,
+        log: Log,
+        role: RoleWorker[S],
+        *,
+        instance: str,
+        incarnation: str,
+        now: Callable[[], int],
+        new_id: Callable[[], str],
+        appender: Appender | None = None,
+        limits: RuntimeLimits | None = None,
+    ) -> None:
+        """`instance` is static, `incarnation` new for every process; `now` is the log's clock in ms."""
+        self.log = log
+        self.role = role
+        self.member = f"{role.name}:{instance}"
+        self.now = now
+        self.new_id = new_id
+        self.limits = limits or RuntimeLimits()
+        self.appender = appender or Appender(log)
+        owner = f"{self.member}:{incarnation}"
+        self.calls: Calls[S] = Calls(role, self.appender, owner=owner, now=now, new_id=new_id)
+        self._ends: dict[int, int] = {}  # assigned partition -> the end to reach before it is live
+        self._committed: dict[int, int] = {}
+        self._commit_at = 0
+        self._reader: Reader | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises LogBroken and LogClosed, in an ExceptionGroup."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.appender.run())
+            tasks.create_task(self._work())
+            for work in self.beside():
+                tasks.create_task(work)
+
+    def beside(self) -> Sequence[Coroutine[None, None, None]]:
+        """What else the role's process runs, such as reading calls.media."""
+        return ()
+
+    async def _work(self) -> None:
+        membership = await self._join()
+        self._reader = self.log.reader(topics.EVENTS.name, {})
+        try:
+            while True:
+                try:
+                    await self._step(membership, self._reader)
+                except LogUnavailable as error:
+                    logger.warning("log unavailable, trying again", role=self.role.name, error=str(error))
+                    await asyncio.sleep(self.limits.retry_ms / 1000)
+        finally:
+            self.calls.release(self._ends)
+            await self._reader.close()
+            await membership.leave()
+
+    async def _join(self) -> Membership:
+        while True:
+            try:
+                return await self.log.join(self.role.name, topics.EVENTS.name, self.member)
+            except LogUnavailable as error:
+                logger.warning("cannot join, trying again", role=self.role.name, error=str(error))
+                await asyncio.sleep(self.limits.retry_ms / 1000)
+
+    async def _step(self, membership: Membership, reader: Reader) -> None:
+        if membership.assigned != frozenset(self._ends):
+            await self._assign(membership.assigned, reader)
+        if not self._ends:
+            await membership.changed(wait_ms=self.limits.wait_ms)
+            return
+        records = await reader.read(max_records=self.limits.batch, wait_ms=self._wait_ms())
+        for record in records:
+            self.calls.read(record)
+        self._notice_ends(reader)
+        self.calls.pump_touched()
+        await self._ring(reader)
+        self._repeat_and_readopt()
+        await self._commit(reader)
+
+    async def _assign(self, assigned: frozenset[int], reader: Reader) -> None:
+        lost = set(self._ends) - assigned
+        gained = assigned - set(self._ends)
+        self.calls.release(lost)
+        positions = {p: position for p, position in reader.positions().items() if p in assigned}
+        committed = await self.log.committed(self.role.name, topics.EVENTS.name)
+        ends = {p: end for p, end in self._ends.items() if p in assigned}
+        for partition in gained:
+            await self.before_end(partition)
+            begin = await self.log.begin(topics.EVENTS.name, partition)
+            positions[partition] = max(begin, committed.get(partition, 0))
+            ends[partition] = await self.log.end(topics.EVENTS.name, partition)
+        reader.assign(positions)
+        self._ends = ends
+        self._committed = dict(committed)
+        self._notice_ends(reader)
+
+    async def before_end(self, partition: int) -> None:
+        """Called for a gained partition before the end of its events is looked up."""
+
+    def _notice_ends(self, reader: Reader) -> None:
+        if len(self.calls.live) == len(self._ends):
+            return
+        positions = reader.positions()
+        for partition, end in self._ends.items():
+            if partition not in self.calls.live and positions[partition] >= end:
+                self.calls.caught_up(partition)
+
+    def _wait_ms(self) -> int:
+        """Until the next timer, at most the limit."""
+        now = self.now()
+        due = [wait.until - now for case in self.calls.cases.values() if case.owned for wait in case.waits]
+        return max(1, min([self.limits.wait_ms, *due]))
+
+    async def _ring(self, reader: Reader) -> None:
+        """Timers are judged by the log's time, and only by who has read to the log's end."""
+        now = self.now()
+        for case in list(self.calls.cases.values()):
+            if self.calls.due(case, now) is None:
+                continue
+            if await self.log.end(topics.EVENTS.name, case.partition) > reader.positions().get(case.partition, 0):
+                continue
+            wait = self.calls.due(case, now)
+            if wait is not None:
+                due = TimerRang(id=self.new_id(), call_id=case.call_id, name=wait.name, due=wait.until)
+                self.calls.append(case, [due])
+
+    def _repeat_and_readopt(self) -> None:
+        now = self.now()
+        for case in self.calls.cases.values():
+            if case.flight and now - case.sent_at >= self.limits.repeat_ms:
+                self.calls.repeat(case)
+            if case.owed_since and not case.owned and now - case.owed_since >= self.limits.readopt_ms:
+                case.owed_since, case.wants_adoption = 0, True
+                self.calls.pump(case)
+
+    async def _commit(self, reader: Reader) -> None:
+        if self.now() < self._commit_at:
+            return
+        self._commit_at = self.now() + self.limits.commit_ms
+        oldest = dict(reader.positions())
+        for case in self.calls.cases.values():
+            oldest[case.partition] = min(oldest.get(case.partition, case.begin), case.begin)
+        fresh = {p: position for p, position in oldest.items() if self._committed.get(p, -1) < position}
+        if fresh:
+            await self.log.commit(self.role.name, topics.EVENTS.name, fresh)
+            self._committed.update(fresh)

@@ -1,0 +1,234 @@
+"""Rule 1: everything that decides whose turn it is lives in this file.
+
+Two pure functions: `fold(talk, event, position, at)` reads one admitted event, `owed(talk)` says what the state alone
+demands next. `RULES` is the table to read: the first rule that demands something wins; if none does, `waits` names
+the moments at which a timer has to ring.
+
+    greet        a stream is open and nobody was greeted          -> StartReply(greeting)
+    continue     the open reply lost its owner or its stream      -> Resume
+    barge in     the caller speaks into the open reply            -> Interrupt
+    decide       the interrupted reply: words came / none came    -> Finish / Resume
+    finish       everything of the open reply was heard           -> Finish
+    take         the caller is done speaking                      -> TakeTurn
+    answer       a turn, a tool, a request or a prompt is open    -> StartReply
+    end          the call is over                                 -> Interrupt, Finish, ReturnUnknown
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from workers.talk import (
+    Decision,
+    Finish,
+    Interrupt,
+    Reply,
+    Resume,
+    ReturnUnknown,
+    StartReply,
+    TakeTurn,
+    Talk,
+    Wait,
+)
+from workers.turns_fold import fold
+
+Rule = Callable[[Talk], Decision | None]
+
+
+def owed(talk: Talk) -> tuple[Decision, ...]:
+    """What the state demands: one decision, or the timers to wait for, or nothing."""
+    if not talk.has_profile:
+        return ()
+    for rule in ENDING if talk.ended else RULES:
+        decision = rule(talk)
+        if decision is not None:
+            return (decision,)
+    return () if talk.ended else waits(talk)
+
+
+def _end_reply(talk: Talk) -> Decision | None:
+    reply = talk.reply
+    if reply is None:
+        return None
+    if not reply.interrupted and _may_still_sound(reply):
+        return Interrupt(reply.id, "ended")
+    return Finish(reply.id, interrupted=_may_still_sound(reply))
+
+
+def _answer_open_tool(talk: Talk) -> Decision | None:
+    return ReturnUnknown(talk.tools[0].id) if talk.tools else None
+
+
+def _give_up_orphaned_tool(talk: Talk) -> Decision | None:
+    for tool in talk.tools:
+        if tool.position < talk.adopted and not tool.repeatable:
+            return ReturnUnknown(tool.id)
+    return None
+
+
+def _greet(talk: Talk) -> Decision | None:
+    if talk.stream and not talk.greeted and talk.reply is None and not talk.paused:
+        return StartReply("greeting")
+    return None
+
+
+def _continue(talk: Talk) -> Decision | None:
+    reply = talk.reply
+    if reply is None or reply.interrupted or not talk.stream:
+        return None
+    if reply.orphaned:
+        return _resume(reply, "takeover")
+    if reply.stream != talk.stream:
+        return _resume(reply, "new_stream")
+    return None
+
+
+def _barge_in(talk: Talk) -> Decision | None:
+    reply = talk.reply
+    if reply is None or reply.interrupted or not _may_still_sound(reply):
+        return None
+    if talk.paused:
+        return Interrupt(reply.id, "paused")
+    if not talk.rules.interruptible:
+        return None
+    if talk.said:
+        return Interrupt(reply.id, "barge_in", talk.said[0].id)
+    if talk.speaking and (talk.long_enough or talk.words >= talk.rules.min_words):
+        return Interrupt(reply.id, "barge_in", talk.speech)
+    return None
+
+
+def _decide_interrupted(talk: Talk) -> Decision | None:
+    reply = talk.reply
+    if reply is None or not reply.interrupted or not _is_silent(talk, reply):
+        return None
+    if talk.said:
+        return Finish(reply.id, interrupted=True)
+    if talk.paused or talk.speaking or not talk.stream:
+        return None
+    if reply.interrupted == "paused":
+        return _resume(reply, "resumed")
+    if talk.wordless:
+        return _resume(reply, "false_barge_in")
+    return None
+
+
+def _is_silent(talk: Talk, reply: Reply) -> bool:
+    """Whether it is known how much of the interrupted reply was heard."""
+    sounding = any(sentence.started_at and not sentence.over for sentence in reply.sentences)
+    return reply.cleared or not sounding or reply.stream != talk.stream
+
+
+def _finish(talk: Talk) -> Decision | None:
+    reply = talk.reply
+    if reply is None or _may_still_sound(reply):
+        return None
+    return Finish(reply.id, interrupted=False)
+
+
+def _take_turn(talk: Talk) -> Decision | None:
+    if not talk.said or talk.reply is not None or talk.turn is not None or not talk.stream or talk.paused:
+        return None
+    if not _caller_is_done(talk):
+        return None
+    kinds = {utterance.kind for utterance in talk.said}
+    kind = "dtmf" if kinds == {"dtmf"} else "text" if kinds == {"text"} else "speech"
+    joint = "" if kind == "dtmf" else " "
+    text = joint.join(utterance.text for utterance in talk.said)
+    return TakeTurn(tuple(utterance.id for utterance in talk.said), text, kind)
+
+
+def _caller_is_done(talk: Talk) -> bool:
+    last = talk.said[-1]
+    if last.kind == "text" or talk.released:
+        return True
+    if last.kind == "dtmf":
+        return talk.dtmf_over or last.text == "#"
+    if talk.speaking and talk.silence_ms == 0:
+        return False
+    return talk.silence_ms >= _needed_ms(talk)
+
+
+def _needed_ms(talk: Talk) -> int:
+    complete = talk.said[-1].complete
+    if complete is None:
+        return talk.rules.unsure_ms
+    return talk.rules.complete_ms if complete else talk.rules.incomplete_ms
+
+
+def _answer(talk: Talk) -> Decision | None:
+    if talk.reply is not None or not talk.stream or talk.paused:
+        return None
+    if talk.turn is not None:
+        return StartReply("turn", talk.turn.id)
+    if talk.said or (talk.speaking and talk.silence_ms == 0):
+        return None
+    if talk.tool_done and not talk.tools:
+        return StartReply("tool", talk.tool_done)
+    if talk.requests:
+        return StartReply("request", talk.requests[0][0])
+    if talk.prompt_due:
+        return StartReply("prompt", talk.prompt_due)
+    return None
+
+
+RULES: tuple[Rule, ...] = (
+    _give_up_orphaned_tool,
+    _greet,
+    _continue,
+    _barge_in,
+    _decide_interrupted,
+    _finish,
+    _take_turn,
+    _answer,
+)
+ENDING: tuple[Rule, ...] = (_end_reply, _answer_open_tool)
+
+
+def waits(talk: Talk) -> tuple[Wait, ...]:
+    """The timers the state needs, in log time."""
+    if not talk.stream:
+        return ()
+    found: list[Wait] = []
+    reply, rules = talk.reply, talk.rules
+    if talk.said and reply is None and talk.turn is None:
+        last = talk.said[-1]
+        if last.kind == "dtmf":
+            found.append(Wait("dtmf", last.at + rules.dtmf_ms))
+        elif not talk.speaking:
+            found.append(Wait("endpoint", (last.voiced_at or last.at) + _needed_ms(talk)))
+    if reply is not None and not reply.interrupted:
+        if talk.speaking and not talk.long_enough and rules.interruptible:
+            found.append(Wait("barge_in", talk.spoke_at + rules.min_voiced_ms))
+        if reply.composed and reply.sentences:
+            found.append(Wait("playback", reply.touched_at + _unheard_ms(reply) + rules.playback_slack_ms))
+    if reply is not None and reply.interrupted and not _is_silent(talk, reply):
+        found.append(Wait("cleared", reply.interrupted_at + rules.clear_ms))
+    if reply is not None and reply.interrupted == "barge_in" and not talk.speaking:
+        found.append(Wait("false_barge_in", max(reply.interrupted_at, talk.stopped_at) + rules.false_barge_in_ms))
+    if _nobody_speaks(talk):
+        found.append(Wait("silence", talk.quiet_at + rules.silence_ms))
+    return tuple(found)
+
+
+def _nobody_speaks(talk: Talk) -> bool:
+    return not (
+        talk.reply or talk.turn or talk.said or talk.tools or talk.speaking or talk.released or talk.paused
+    ) and bool(talk.greeted)
+
+
+def _unheard_ms(reply: Reply) -> int:
+    return sum(max(0, (s.duration_ms or 0) - s.heard_ms) for s in reply.sentences if not s.over)
+
+
+def _may_still_sound(reply: Reply) -> bool:
+    """Whether anything of the reply is still to be composed, voiced or heard."""
+    return not reply.composed or not all(sentence.over for sentence in reply.sentences)
+
+
+def _resume(reply: Reply, why: str) -> Resume:
+    last = reply.sentences[-1].index if reply.sentences else -1
+    return Resume(reply.id, reply.generation + 1, last, why)
+
+
+__all__ = ["ENDING", "RULES", "fold", "owed", "waits"]

@@ -1,0 +1,198 @@
+"""How each event changes whose turn it is: one small function an event, one table over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from schema import call, speech, stream, turn
+from schema.envelope import AnyEvent
+from schema.private import plain
+from workers.agents import AgentSaid, CallerSaid
+from workers.talk import Talk, TurnRules, Utterance
+from workers.turns_reply import STEPS as REPLY_STEPS
+
+Fold = Callable[[Talk, Any, int, int], Talk]
+
+
+def fold(talk: Talk, event: AnyEvent, position: int, at: int) -> Talk:
+    """The state after one admitted event. Unknown events change nothing."""
+    step = STEPS.get(type(event))
+    return talk if step is None else step(talk, event, position, at)
+
+
+# The call
+
+
+def _call_started(talk: Talk, event: call.CallStarted, position: int, at: int) -> Talk:
+    lines = tuple(
+        CallerSaid(plain(line.text)) if line.speaker == "caller" else AgentSaid(*[plain(line.text)] * 2, "turn")
+        for line in event.history
+    )
+    return Talk(agent=event.agent, language=event.language, started_at=at, quiet_at=at, history=lines)
+
+
+def _call_adopted(talk: Talk, event: call.CallAdopted, position: int, at: int) -> Talk:
+    if event.role != "conversation":
+        return talk
+    reply = talk.reply
+    if reply is not None and not reply.composed:
+        reply = replace(reply, orphaned=True)
+    return replace(talk, take=position, adopted=position, reply=reply)
+
+
+def _profile_used(talk: Talk, event: call.ProfileUsed, position: int, at: int) -> Talk:
+    return replace(talk, has_profile=True, rules=rules_of(event.body))
+
+
+def rules_of(body: dict[str, Any]) -> TurnRules:
+    """The turn rules inside a profile's body; what it does not name keeps its default."""
+    endpointing, interruption = body.get("endpointing", {}), body.get("interruption", {})
+    silence, own = body.get("silence", {}), TurnRules()
+    complete, incomplete = (
+        endpointing.get("complete_ms", own.complete_ms),
+        endpointing.get("incomplete_ms", own.incomplete_ms),
+    )
+    return TurnRules(
+        complete_ms=complete,
+        unsure_ms=(complete + incomplete) // 2,
+        incomplete_ms=incomplete,
+        interruptible=interruption.get("allowed", True),
+        min_words=interruption.get("min_words", own.min_words),
+        min_voiced_ms=interruption.get("min_voiced_ms", own.min_voiced_ms),
+        false_barge_in_ms=interruption.get("false_barge_in_ms", own.false_barge_in_ms),
+        silence_ms=silence.get("after_ms", own.silence_ms),
+        max_prompts=silence.get("max", own.max_prompts),
+    )
+
+
+def _request_made(talk: Talk, event: call.RequestMade, position: int, at: int) -> Talk:
+    if event.kind == "say":
+        return replace(talk, requests=(*talk.requests, (event.id, plain(event.text))))
+    if event.kind == "pause":
+        return replace(talk, paused=True)
+    if event.kind == "resume":
+        return replace(talk, paused=False, quiet_at=at)
+    return talk
+
+
+def _call_ended(talk: Talk, event: call.CallEnded, position: int, at: int) -> Talk:
+    return replace(talk, ended=True)
+
+
+# Its streams
+
+
+def _stream_opened(talk: Talk, event: stream.StreamOpened, position: int, at: int) -> Talk:
+    return replace(talk, stream=event.stream, quiet_at=at, released=False)
+
+
+def _stream_gone(talk: Talk, event: Any, position: int, at: int) -> Talk:
+    return replace(talk, stream="") if event.stream == talk.stream else talk
+
+
+# What the caller does
+
+
+def _speech_started(talk: Talk, event: speech.SpeechStarted, position: int, at: int) -> Talk:
+    return replace(
+        talk,
+        speaking=True,
+        speech=event.id,
+        spoke_at=at,
+        silence_ms=0,
+        words=0,
+        long_enough=False,
+        wordless=False,
+        released=False,
+    )
+
+
+def _speech_paused(talk: Talk, event: speech.SpeechPaused, position: int, at: int) -> Talk:
+    return replace(talk, silence_ms=event.silence_ms, voiced_at=event.voiced_at)
+
+
+def _speech_stopped(talk: Talk, event: speech.SpeechStopped, position: int, at: int) -> Talk:
+    voiced_at = event.voiced_at or talk.voiced_at
+    return replace(talk, speaking=False, words=0, voiced_at=voiced_at, stopped_at=at, quiet_at=at)
+
+
+def _transcript_revised(talk: Talk, event: speech.TranscriptRevised, position: int, at: int) -> Talk:
+    # New words after a pause: the caller went on speaking, whatever the pause had promised.
+    return replace(talk, words=len(plain(event.text).split()), silence_ms=0)
+
+
+def _transcript_settled(talk: Talk, event: speech.TranscriptSettled, position: int, at: int) -> Talk:
+    text = plain(event.text).strip()
+    if not text:
+        return replace(talk, words=0, wordless=True, quiet_at=at)
+    voiced_at = event.voiced_at or talk.voiced_at
+    utterance = Utterance(event.id, text, "speech", at, event.complete, voiced_at)
+    return replace(talk, said=(*talk.said, utterance), words=0, voiced_at=voiced_at, wordless=False)
+
+
+def _stream_heard(talk: Talk, event: speech.StreamHeard, position: int, at: int) -> Talk:
+    # Hearing's last word on a stream also ends the speech it left open.
+    return replace(talk, speaking=False, wordless=not talk.said) if talk.speaking and not talk.stream else talk
+
+
+def _text_typed(talk: Talk, event: stream.TextTyped, position: int, at: int) -> Talk:
+    utterance = Utterance(event.id, plain(event.text), "text", at)
+    return replace(talk, said=(*talk.said, utterance), quiet_at=at)
+
+
+def _dtmf_pressed(talk: Talk, event: stream.DtmfPressed, position: int, at: int) -> Talk:
+    utterance = Utterance(event.id, plain(event.digit), "dtmf", at)
+    return replace(talk, said=(*talk.said, utterance), dtmf_over=False, quiet_at=at)
+
+
+def _turn_released(talk: Talk, event: stream.TurnReleased, position: int, at: int) -> Talk:
+    return replace(talk, released=True, silence_ms=talk.rules.incomplete_ms)
+
+
+def _timer_rang(talk: Talk, event: turn.TimerRang, position: int, at: int) -> Talk:
+    if event.role != "conversation":
+        return talk
+    match event.name:
+        case "silence":
+            return replace(talk, prompt_due=event.id)
+        case "dtmf":
+            return replace(talk, dtmf_over=True)
+        case "endpoint":
+            return replace(talk, silence_ms=talk.rules.incomplete_ms)
+        case "barge_in":
+            return replace(talk, long_enough=talk.speaking)
+        case "false_barge_in":
+            return replace(talk, wordless=True)
+        case "cleared" if talk.reply is not None:
+            return replace(talk, reply=replace(talk.reply, cleared=True))
+        case "playback" if talk.reply is not None:
+            over = tuple(replace(sentence, over=True) for sentence in talk.reply.sentences)
+            return replace(talk, reply=replace(talk.reply, sentences=over))
+    return talk
+
+
+STEPS: dict[type[msgspec.Struct], Fold] = {
+    call.CallStarted: _call_started,
+    call.CallAdopted: _call_adopted,
+    call.ProfileUsed: _profile_used,
+    call.RequestMade: _request_made,
+    call.CallEnded: _call_ended,
+    stream.StreamOpened: _stream_opened,
+    stream.StreamClosed: _stream_gone,
+    stream.StreamLost: _stream_gone,
+    speech.SpeechStarted: _speech_started,
+    speech.SpeechPaused: _speech_paused,
+    speech.SpeechStopped: _speech_stopped,
+    speech.TranscriptRevised: _transcript_revised,
+    speech.TranscriptSettled: _transcript_settled,
+    speech.StreamHeard: _stream_heard,
+    stream.TextTyped: _text_typed,
+    stream.DtmfPressed: _dtmf_pressed,
+    stream.TurnReleased: _turn_released,
+    turn.TimerRang: _timer_rang,
+    **REPLY_STEPS,
+}
