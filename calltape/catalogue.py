@@ -114,7 +114,8 @@ def _declared_in(module: ModuleType) -> list[type[Event]]:
 
 
 def _envelope() -> str:
-    return f"{inspect.getdoc(Event)} `type` is the event's name.\n\n{_table(Event, schema_of(Event)['properties'], frozenset({'type'}))}"
+    table = _table(Event, schema_of(Event)["properties"], frozenset({"type"}))
+    return f"{inspect.getdoc(Event)} `type` is the event's name.\n\n{table}"
 
 
 def _event(event: type[Event]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from schema import speech, stream, turn
 from schema.envelope import AnyEvent
-from schema.heard import heard_words
+from schema.heard import heard_words, presumed_duration_ms
 from schema.private import plain
 from workers.engines.port import SpokenLine, ToolOutcome
 
@@ -20,6 +20,7 @@ class Sentence:
     text: str
     duration_ms: int = 0
     heard_ms: int = 0
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class HeardLines:
         if key in self.caller:
             return SpokenLine(key, "caller", self.caller[key])
         sentence = self.agent[key]
-        heard = heard_words(sentence.text, sentence.duration_ms, sentence.heard_ms)
+        duration_ms = sentence.duration_ms or presumed_duration_ms(sentence.text)
+        heard = sentence.text if sentence.whole else heard_words(sentence.text, duration_ms, sentence.heard_ms)
         return SpokenLine(sentence.id, "agent", heard) if heard else None
 
 
@@ -57,7 +59,9 @@ def fold(lines: HeardLines, event: AnyEvent) -> HeardLines:
             return replace(lines, order=(*lines.order, key), agent={**lines.agent, key: sentence})
         case turn.ReplyVoiced():
             return _heard(lines, event.reply, event.index, duration_ms=event.duration_ms)
-        case stream.PlaybackMarked() | stream.PlaybackCleared():
+        case stream.PlaybackMarked():
+            return _heard(lines, event.reply, event.sentence, heard_ms=event.heard_ms, whole=event.last)
+        case stream.PlaybackCleared():
             return _heard(lines, event.reply, event.sentence, heard_ms=event.heard_ms)
         case turn.ToolCalled():
             arguments = {name: plain(value) for name, value in event.arguments.items()}
@@ -69,7 +73,9 @@ def fold(lines: HeardLines, event: AnyEvent) -> HeardLines:
     return lines
 
 
-def _heard(lines: HeardLines, reply: str, index: int, *, duration_ms: int = 0, heard_ms: int = 0) -> HeardLines:
+def _heard(
+    lines: HeardLines, reply: str, index: int, *, duration_ms: int = 0, heard_ms: int = 0, whole: bool = False
+) -> HeardLines:
     key = f"{reply}:{index}"
     sentence = lines.agent.get(key)
     if sentence is None:
@@ -78,5 +84,6 @@ def _heard(lines: HeardLines, reply: str, index: int, *, duration_ms: int = 0, h
         sentence,
         duration_ms=max(sentence.duration_ms, duration_ms),
         heard_ms=max(sentence.heard_ms, heard_ms),
+        whole=sentence.whole or whole,
     )
     return replace(lines, agent={**lines.agent, key: sentence})

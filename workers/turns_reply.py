@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from schema import stream, turn
-from schema.heard import heard_words
+from schema.heard import heard_words, presumed_duration_ms
 from schema.private import plain
 from workers.agents import AgentSaid, CallerSaid, ToolReturned
 from workers.talk import Reply, Sentence, Talk, Tool, Turn
@@ -114,7 +114,12 @@ def _reply_finished(talk: Talk, event: turn.ReplyFinished, position: int, at: in
 def heard_of(sentence: Sentence) -> str:
     """The words of a sentence that reached the caller's ear."""
     if sentence.duration_ms is None:
-        return ""
+        # Its marks came back before the log was told how long it is.
+        return (
+            sentence.text
+            if sentence.over
+            else heard_words(sentence.text, presumed_duration_ms(sentence.text), sentence.heard_ms)
+        )
     return heard_words(sentence.text, sentence.duration_ms, sentence.heard_ms)
 
 

@@ -59,6 +59,7 @@ class Socket:
         self.at_door: Callable[[Message], None] = _deaf
         self.at_caller: Callable[[Message], None] = _deaf
         self.is_cut = False
+        self.door_name = door.name
         self._door = door
         self._latency_s = latency_s
         self._world = world_context()

@@ -1,6 +1,6 @@
 """The playout buffer plays at the pace it is given and never forgets a mark."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.playout import LIMIT_MS, MarkEcho, Playout
@@ -60,6 +60,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_every_mark_comes_back_once_in_order_and_the_clock_never_gaps(steps: list[tuple[str, int, int]]) -> None:
     playout, now, sent = Playout(), 0, 0

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.script import (
@@ -95,6 +95,7 @@ def test_the_schema_knows_every_step() -> None:
     assert schema["$defs"]["Say"]["additionalProperties"] is False
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_whatever_raises_anything_else(text: str) -> None:
     with suppress(ScriptError):

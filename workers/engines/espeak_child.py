@@ -29,7 +29,7 @@ class Voice:
         if self.sample_rate <= 0:
             raise RuntimeError(f"espeak-ng did not start from {data_path.decode()}: reinstall espeakng-loader")
         size, unsigned, pointer = ctypes.c_size_t, ctypes.c_uint, ctypes.c_void_p
-        kinds = [pointer, size, unsigned, ctypes.c_int, unsigned, unsigned, pointer, pointer]
+        kinds: Any = [pointer, size, unsigned, ctypes.c_int, unsigned, unsigned, pointer, pointer]
         self._library.espeak_Synth.argtypes = kinds
         self._library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
         self._heard = bytearray()

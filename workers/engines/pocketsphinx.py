@@ -48,7 +48,9 @@ ACCEPTED = 0.5
 class PocketSphinx:
     """The port's `SpeechToText`. Each child takes 90 MB and decodes for many streams, one utterance at a time."""
 
-    capabilities = SpeechToTextCapabilities("pocketsphinx", interim=True, grammar=True, words=True, languages=("en-US",))
+    capabilities = SpeechToTextCapabilities(
+        "pocketsphinx", interim=True, grammar=True, words=True, languages=("en-US",)
+    )
 
     def __init__(self, children: int = 1) -> None:
         self._children = [Child(MODULE) for _ in range(children)]
@@ -225,7 +227,9 @@ class Utterances:
 
     def _settle(self, answer: Message, confidence: float, complete: bool) -> None:
         assert self._began_ms is not None
-        words = tuple(Word(t, self._from_ms + start * 10, self._from_ms + end * 10) for t, start, end in answer["words"])
+        words = tuple(
+            Word(t, self._from_ms + start * 10, self._from_ms + end * 10) for t, start, end in answer["words"]
+        )
         through_ms = self._from_ms + self._asked_bytes // self._bytes_ms
         believed = confidence >= ACCEPTED
         settled = Settled(

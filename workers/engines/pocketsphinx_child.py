@@ -15,8 +15,8 @@ from workers.engines.child import Message, serve
 FRAME_S = 0.01
 GARBAGE = "garbage"
 FREE = "free"
-# Measured on telephone speech: without the best path through the lattice, which returned sentences that break off in the
-# middle; with beams a little wider than the model's own; and with silence as the only filler, as noise fillers swallow
+# Measured on telephone speech: without the lattice's best path, which returned sentences that break off in
+# the middle; with beams a little wider than the model's own; and with silence as the only filler, as noise fillers swallow
 # whatever does not fit the grammar.
 SEARCH = {"bestpath": False, "beam": 1e-55, "wbeam": 1e-35, "pbeam": 1e-55}
 SILENCE_ONLY = str(Path(__file__).with_name("silence.dict"))
@@ -32,7 +32,9 @@ class Ear:
         import pocketsphinx
 
         self._model = pocketsphinx.get_model_path()
-        self._decoder: Any = pocketsphinx.Decoder(samprate=SAMPLE_RATE, lm=None, loglevel="FATAL", fdict=SILENCE_ONLY, **SEARCH)
+        self._decoder: Any = pocketsphinx.Decoder(
+            samprate=SAMPLE_RATE, lm=None, loglevel="FATAL", fdict=SILENCE_ONLY, **SEARCH
+        )
         self._grammars: dict[str, str] = {}
         self._loaded: set[str] = set()
 
@@ -78,9 +80,7 @@ class Ear:
         best = decoder.hyp()
         if best is None or best.score <= 0:
             return -math.inf, "", [], decoder.n_frames()
-        words = [
-            [_plain(part.word), part.start_frame, part.end_frame] for part in decoder.seg() if _is_word(part.word)
-        ]
+        words = [[_plain(part.word), part.start_frame, part.end_frame] for part in decoder.seg() if _is_word(part.word)]
         return math.log(best.score), best.hypstr, words, decoder.n_frames()
 
 

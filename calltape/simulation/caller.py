@@ -1,0 +1,269 @@
+"""A caller drawn from a seed: talks, interrupts, coughs, falls silent, loses the network, types, hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from calltape.simulation import socket, voice
+from calltape.simulation.socket import Socket
+
+Deed = Literal["say", "cough", "key", "drop", "quiet", "mute", "hang_up"]
+LONGEST_WAIT_S = 8.0
+PATIENCE_S = 30.0  # after goodbye, for the other side to hang up
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One deed. `after`: the reply was heard, or so many ms later whatever is being said."""
+
+    deed: Deed
+    after: Literal["reply"] | int = "reply"
+    words: tuple[int, ...] = ()
+    ms: int = 0
+    gap_ms: int = 0  # of silence between words, in the middle of them
+
+
+def drawn_script(seed: int) -> tuple[Step, ...]:
+    """What this seed's caller does."""
+    chance = Random(f"script-{seed}")
+    word = iter(range(1, 9000))
+    steps = [_drawn_step(chance, word) for _ in range(chance.randint(2, 6))]
+    ending = chance.random()
+    if ending < 0.5:
+        steps.append(Step("say", words=(next(word), voice.GOODBYE)))
+    elif ending < 0.85:
+        # In mid-word, as often as not.
+        steps.append(Step("say", words=tuple(next(word) for _ in range(3)), after=_moment(chance)))
+        steps.append(Step("hang_up", after=chance.randint(0, 900)))
+    else:
+        steps.append(Step("quiet", ms=60_000))
+    return tuple(steps)
+
+
+def _drawn_step(chance: Random, word: object) -> Step:
+    after = _moment(chance)
+    draw = chance.random()
+    if draw < 0.55:
+        words = [next(word) for _ in range(chance.randint(1, 5))]  # type: ignore[call-overload]
+        if chance.random() < 0.25:
+            words.append(chance.choice((voice.REMIND, voice.BOOK)))
+        return Step("say", after, tuple(words), gap_ms=chance.choice((0, 0, 0, 400, 900)))
+    if draw < 0.68:
+        return Step("cough", after, ms=chance.choice((60, 200, 400, 800)))
+    if draw < 0.76:
+        return Step("key", after, words=tuple(chance.randint(0, 9) for _ in range(chance.randint(1, 3))))
+    if draw < 0.88:
+        return Step("drop", after, ms=chance.choice((300, 1500, 6000, 20_000)))
+    if draw < 0.95:
+        return Step("quiet", after, ms=chance.choice((3000, 9000)))
+    return Step("mute", after, ms=chance.choice((2000, 10_000)))
+
+
+def _moment(chance: Random) -> Literal["reply"] | int:
+    return "reply" if chance.random() < 0.6 else chance.randint(0, 3000)
+
+
+class Ear:
+    """Plays what comes at real pace, echoes marks when they were played, and all of them at once when cleared."""
+
+    def __init__(self, reply: Callable[[socket.Message], None]) -> None:
+        self._reply = reply
+        self._pending: deque[tuple[str, asyncio.TimerHandle]] = deque()
+        self.plays_until = 0.0
+        self.heard_once = False
+
+    def receive(self, message: socket.Message) -> None:
+        loop = asyncio.get_running_loop()
+        match message:
+            case socket.Audio(payload):
+                self.plays_until = max(loop.time(), self.plays_until) + len(payload) / 8000
+                self.heard_once = True
+            case socket.Mark(name):
+                self._pending.append((name, loop.call_at(max(loop.time(), self.plays_until), self._echo)))
+            case socket.Clear():
+                self.plays_until = loop.time()
+                while self._pending:
+                    self._pending[0][1].cancel()
+                    self._echo()
+
+    def stop(self) -> None:
+        while self._pending:
+            self._pending.popleft()[1].cancel()
+        self.plays_until = 0.0
+
+    def _echo(self) -> None:
+        name, _ = self._pending.popleft()
+        self._reply(socket.Mark(name))
+
+
+class Caller:
+    """One call from dialling to the end, over as many streams as it takes."""
+
+    def __init__(
+        self,
+        call_id: str,
+        script: tuple[Step, ...],
+        *,
+        chance: Random,
+        dial: Callable[[str, str, bool], Socket | None],
+        tick_ms: int,
+    ) -> None:
+        """`dial(call_id, stream, begins)` gives a socket, or None while no door answers."""
+        self.call_id = call_id
+        self.over = asyncio.Event()
+        self.streams: list[str] = []
+        self._script = script
+        self._chance = chance
+        self._dial = dial
+        self._tick_ms = tick_ms
+        self._wire: Socket | None = None
+        self._ear = Ear(self._send)
+        self._say: deque[bytes] = deque()
+        self._muted_until = 0.0
+        self._opened_at = 0.0
+        self._sent_ms = 0
+        self._lost = asyncio.Event()
+
+    async def run(self) -> None:
+        """Returns when the caller is done with the call."""
+        async with asyncio.TaskGroup() as tasks:
+            beside = [tasks.create_task(self._talk()), tasks.create_task(self._stay_connected())]
+            acting = tasks.create_task(self._act())
+            await self.over.wait()
+            for task in (*beside, acting):
+                task.cancel()
+        self._hang_up("stop")
+
+    def socket_died(self, door_name: str) -> None:
+        """The door's process is gone: the peer sees its socket close a moment later."""
+        wire = self._wire
+        if wire is not None and wire.door_name == door_name:
+            wire.cut()
+            delay = self._chance.random() * 0.5
+            asyncio.get_running_loop().call_later(delay, self._lose, wire)
+
+    async def _act(self) -> None:
+        for step in self._script:
+            await self._moment(step.after)
+            await self._do(step)
+        await asyncio.sleep(PATIENCE_S)
+        self.over.set()
+
+    async def _moment(self, after: Literal["reply"] | int) -> None:
+        if isinstance(after, int):
+            await asyncio.sleep(after / 1000)
+            return
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._ear.heard_once = False
+        while loop.time() < began + LONGEST_WAIT_S:
+            await asyncio.sleep(0.1)
+            if self._ear.heard_once and loop.time() > self._ear.plays_until + 0.5 and not self._say:
+                return
+
+    async def _do(self, step: Step) -> None:
+        match step.deed:
+            case "say":
+                self._speak(step)
+            case "cough":
+                self._say.extend([voice.frame_of(voice.COUGH)] * (step.ms // voice.FRAME_MS))
+            case "key":
+                for digit in step.words:
+                    self._send(socket.Key(str(digit)))
+                    await asyncio.sleep(0.3)
+            case "drop":
+                await self._drop(step.ms / 1000)
+            case "quiet":
+                await asyncio.sleep(step.ms / 1000)
+            case "mute":
+                self._muted_until = asyncio.get_running_loop().time() + step.ms / 1000
+                await asyncio.sleep(step.ms / 1000)
+            case "hang_up":
+                self.over.set()
+                await asyncio.sleep(3600)
+
+    def _speak(self, step: Step) -> None:
+        for number, word in enumerate(step.words):
+            self._say.extend([voice.frame_of(word)] * self._chance.randint(8, 18))
+            if step.gap_ms and number == len(step.words) // 2:
+                self._say.extend([voice.SILENCE] * (step.gap_ms // voice.FRAME_MS))
+
+    async def _drop(self, away_s: float) -> None:
+        """The network goes; the door may learn of it late."""
+        if (wire := self._wire) is None:
+            return
+        self._away_until = asyncio.get_running_loop().time() + away_s
+        wire.cut()
+        asyncio.get_running_loop().call_later(self._chance.random() * 8, wire.to_door, socket.Close("peer_lost"))
+        self._lose(wire)
+        await asyncio.sleep(away_s)
+
+    _away_until = 0.0
+
+    async def _stay_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if loop.time() >= self._away_until:
+                stream = f"{self.call_id}.{len(self.streams) + 1}"
+                # Of those who come back some say again that the call begins, as apps and webhooks do.
+                begins = not self.streams or self._chance.random() < 0.5
+                wire = self._dial(self.call_id, stream, begins)
+                if wire is not None:
+                    self._use(wire)
+                    await self._lost.wait()
+            await asyncio.sleep(0.2 + self._chance.random())
+
+    def _use(self, wire: Socket) -> None:
+        self.streams.append(wire.stream)
+        self._lost.clear()
+        self._ear.stop()
+        self._wire = wire
+        self._opened_at = asyncio.get_running_loop().time()
+        self._sent_ms = 0
+        wire.at_caller = lambda message: self._receive(wire, message)
+
+    def _receive(self, wire: Socket, message: socket.Message) -> None:
+        if wire is not self._wire:
+            return
+        if isinstance(message, socket.Close):
+            self._lose(wire)
+            if message.reason == "ended":
+                self.over.set()
+            return
+        self._ear.receive(message)
+
+    def _lose(self, wire: Socket) -> None:
+        if wire is self._wire:
+            self._wire = None
+            self._ear.stop()
+            self._say.clear()
+            self._lost.set()
+
+    def _hang_up(self, reason: str) -> None:
+        if self._wire is not None:
+            self._wire.to_door(socket.Close(reason))
+            self._wire = None
+
+    def _send(self, message: socket.Message) -> None:
+        if self._wire is not None:
+            self._wire.to_door(message)
+
+    async def _talk(self) -> None:
+        """Audio at real pace, speech or silence; nothing while muted."""
+        loop = asyncio.get_running_loop()
+        frames = self._tick_ms // voice.FRAME_MS
+        while True:
+            await asyncio.sleep(self._tick_ms / 1000)
+            if self._wire is None:
+                continue
+            if loop.time() < self._muted_until:
+                self._sent_ms += self._tick_ms
+                continue
+            payloads = tuple(self._say.popleft() if self._say else voice.SILENCE for _ in range(frames))
+            self._send(socket.Frames(self._sent_ms, payloads))
+            self._sent_ms += self._tick_ms
