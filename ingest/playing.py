@@ -32,7 +32,7 @@ ECHO_LATE_MS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Audio to be written now, and the mark behind it. `ahead_ms` of older audio is still to be played first."""
+    """Audio to be written now, and the mark behind it."""
 
     payload: bytes
     mark: str
@@ -376,10 +376,9 @@ class Playlist:
         for pending in reversed(self._pending.values()):
             left = min(unplayed, pending.length_ms)
             unplayed -= left
-            key = id(pending.sentence)
-            heard[key] = max(heard.get(key, 0), pending.end_ms - left)
-            if left == pending.length_ms and heard[key] == pending.end_ms - left:
-                heard[key] = max(pending.sentence.heard_ms, pending.end_ms - left)
+            if left < pending.length_ms:
+                key = id(pending.sentence)
+                heard[key] = max(heard.get(key, 0), pending.end_ms - left)
         return heard
 
     def _cut_sentences(self, sentences: list[_Sentence], heard: dict[int, int]) -> list[Act]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from schema import call, insight
 from schema.envelope import AnyEvent, Event, MadeBy, Role
@@ -13,6 +14,7 @@ from workers.case import Case
 from workers.engines.port import Summariser
 from workers.heardlines import HeardLines
 from workers.late import LateRole
+from workers.profiles import Profile, decode_profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class SummaryState:
     """The call's lines as heard, and whether they were summarised."""
 
     lines: HeardLines = HeardLines()
+    profile: dict[str, Any] | None = None  # body of the call's own profile
+    profile_hash: str = ""
     revision: int = 0
     sealed: bool = False
     done: bool = False
@@ -31,9 +35,10 @@ class SummariserRole(LateRole[SummaryState]):
     name: Role = "summariser"
     stage = "summary"
 
-    def __init__(self, engine: Summariser, new_id: Callable[[], str]) -> None:
+    def __init__(self, engine_of: Callable[[Profile | None], Summariser], new_id: Callable[[], str]) -> None:
         super().__init__(new_id)
-        self._engine = engine
+        self._engine_of = engine_of
+        self._engines: dict[str, Summariser] = {}
 
     def fresh(self) -> SummaryState:
         return SummaryState()
@@ -42,6 +47,8 @@ class SummariserRole(LateRole[SummaryState]):
         match event:
             case call.CallStarted():
                 return SummaryState()
+            case call.ProfileUsed():
+                return replace(state, profile=event.body, profile_hash=event.hash)
             case call.CallSealed():
                 return replace(state, sealed=True)
             case insight.CallSummarised():
@@ -56,8 +63,9 @@ class SummariserRole(LateRole[SummaryState]):
 
     async def work(self, case: Case[SummaryState]) -> Sequence[Event]:
         lines = case.state.lines
-        found = await self._engine.summarise(lines.lines(), lines.tools)
-        by = self._engine.made_by()
+        engine = self._engine(case.state)
+        found = await engine.summarise(lines.lines(), lines.tools)
+        by = engine.made_by()
         made_by = MadeBy(by.engine, by.model, by.settings)
         revision = case.state.revision + 1
         summary = insight.CallSummarised(
@@ -86,3 +94,9 @@ class SummariserRole(LateRole[SummaryState]):
             for number, action in enumerate(found.actions, 1)
         ]
         return [summary, *actions]
+
+    def _engine(self, state: SummaryState) -> Summariser:
+        if state.profile_hash not in self._engines:
+            profile = decode_profile(state.profile) if state.profile is not None else None
+            self._engines[state.profile_hash] = self._engine_of(profile)
+        return self._engines[state.profile_hash]

@@ -169,7 +169,8 @@ class LogPort:
 
     async def join(self, group: str, topic: str, member: str) -> FaultyMembership:
         await self._pass()
-        return self._wire.shares.join(group, member, await self._wire.log.partitions(topic))
+        partitions = await self._wire.log.partitions(topic)
+        return self._wire.shares.join(group, member, partitions, self._process)
 
     async def commit(self, group: str, topic: str, positions: Mapping[int, int]) -> None:
         await self._pass()

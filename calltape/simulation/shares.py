@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from calltape.simulation.process import Fate, Process
 from eventlog.port import LogClosed
 
 
@@ -21,12 +22,11 @@ class Shares:
     def __init__(self) -> None:
         self._groups: dict[str, _Group] = {}
 
-    def join(self, group: str, member: str, partitions: int) -> FaultyMembership:
+    def join(self, group: str, member: str, partitions: int, process: Process) -> FaultyMembership:
         shared = self._groups.setdefault(group, _Group(partitions))
-        joined = FaultyMembership(self, group, member)
+        joined = FaultyMembership(self, group, member, process)
         shared.members.append(joined)
-        if shared.owner is None:
-            self._give(shared, joined)
+        self.settle(group)
         return joined
 
     def owner(self, group: str) -> str:
@@ -34,39 +34,41 @@ class Shares:
         shared = self._groups.get(group)
         return shared.owner.member if shared and shared.owner else ""
 
-    def take_from(self, group: str, member: str, *, believes: bool) -> None:
-        """The partitions go to the next member, if there is one. `believes`: the old owner is not told."""
+    def take_from(self, group: str, member: str) -> bool:
+        """The partitions go to another running member, if there is one; the old owner is not told."""
         shared = self._groups.get(group)
         if shared is None or shared.owner is None or shared.owner.member != member:
-            return
-        old = shared.owner
-        if not believes:
-            old.learn(frozenset())
-        others = [candidate for candidate in shared.members if candidate is not old]
-        shared.owner = None
+            return False
+        others = [one for one in shared.members if one is not shared.owner and one.runs]
         if others:
             self._give(shared, others[0])
-        elif not believes:
-            self._give(shared, old)
+        return bool(others)
 
     def tell(self, group: str, member: str) -> None:
         """A member that believed wrongly learns what it owns."""
         shared = self._groups.get(group)
-        for candidate in shared.members if shared else ():
-            if candidate.member == member and shared and shared.owner is not candidate:
-                candidate.learn(frozenset())
+        for one in shared.members if shared is not None else ():
+            if shared is not None and one.member == member and shared.owner is not one:
+                one.learn(frozenset())
 
     def remove(self, group: str, member: str) -> None:
         """The member is gone, whether it knows or not."""
         shared = self._groups.get(group)
         if shared is None:
             return
-        gone = [candidate for candidate in shared.members if candidate.member == member]
-        shared.members = [candidate for candidate in shared.members if candidate not in gone]
+        gone = [one for one in shared.members if one.member == member]
+        shared.members = [one for one in shared.members if one not in gone]
         if shared.owner in gone:
             shared.owner = None
-            if shared.members:
-                self._give(shared, shared.members[0])
+        self.settle(group)
+
+    def settle(self, group: str) -> None:
+        """Partitions without an owner go to the oldest running member."""
+        shared = self._groups.get(group)
+        if shared is not None and shared.owner is None:
+            running = [one for one in shared.members if one.runs]
+            if running:
+                self._give(shared, running[0])
 
     def _give(self, shared: _Group, member: FaultyMembership) -> None:
         shared.owner = member
@@ -76,14 +78,19 @@ class Shares:
 class FaultyMembership:
     """See `eventlog.port.Membership`. It holds what the member believes, which may be wrong."""
 
-    def __init__(self, shares: Shares, group: str, member: str) -> None:
+    def __init__(self, shares: Shares, group: str, member: str, process: Process) -> None:
         self.group = group
         self.member = member
         self._shares = shares
+        self._process = process
         self._believed: frozenset[int] = frozenset()
         self._seen: frozenset[int] = frozenset()
         self._news = asyncio.Event()
         self._gave_up = False
+
+    @property
+    def runs(self) -> bool:
+        return self._process.fate is Fate.RUNNING
 
     @property
     def assigned(self) -> frozenset[int]:

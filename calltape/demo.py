@@ -1,0 +1,190 @@
+"""A whole spoken call in one process: server, workers, and a caller who phones through the carrier simulator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calltape import world
+from calltape.serving import opened_ingest
+from calltape.settings import Settings, load
+from calltape.wiring import ROLES, House
+from clients.carrier import Carrier, CarrierConfig
+from clients.report import CallReport
+from clients.script import Hangup, InterruptAfter, Say, Script, Step, Wait, WaitFor
+from schema import topics
+from schema.envelope import AnyEvent
+from schema.registry import MalformedEvent, decode
+from workers.engines.espeak import Espeak
+
+AFTERWARDS_S = 20  # for summary and recording, once the call is sealed
+CALLER, NUMBER = "+15550100001", "+15550100002"
+VOICE, RATE_WPM = "en-us", 150
+
+# Speech, an interruption of a long reply, a confirmation, and a goodbye that hangs up.
+SCRIPT = Script(
+    steps=(
+        WaitFor(wait_for="reply"),
+        Say(say="remind me to call the dentist tomorrow at nine"),
+        WaitFor(wait_for="reply"),
+        Say(say="yes"),
+        WaitFor(wait_for="reply"),
+        Say(say="what can you do"),
+        InterruptAfter(interrupt_after_ms=2500),
+        Say(say="make a note to buy milk"),
+        WaitFor(wait_for="reply"),
+        Say(say="yes please"),
+        WaitFor(wait_for="reply"),
+        Say(say="goodbye"),
+        WaitFor(wait_for="hangup", required=False, timeout_ms=15_000),
+        Hangup(),
+    )
+)
+INTERRUPTIONS = 1
+
+
+def spoken(words: Sequence[str]) -> Script:
+    """A caller who says these words, one after each reply, and hangs up."""
+    steps: list[Step] = [WaitFor(wait_for="reply")]
+    for text in words:
+        steps += [Say(say=text), WaitFor(wait_for="reply", timeout_ms=20_000)]
+    return Script(steps=(*steps, Wait(wait=300), Hangup()))
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What came of it: the result's JSON, and what did not happen."""
+
+    result: dict[str, Any]
+    problems: tuple[str, ...]
+    data: Path
+
+
+async def run_demo(script: Script, folder: Path, on_event: Callable[[AnyEvent, int], None]) -> Demo:
+    """Place the call, wait for its summary and recording, and say what is missing. Raises EngineError, Refused."""
+    settings = _settings(folder)
+    async with House(settings) as house, Espeak() as voice:
+        await house.start(ROLES)
+        async with opened_ingest(house) as address, _watched(house, on_event):
+            config = CarrierConfig(
+                to=address,
+                account_sid=settings.twilio_account_sid,
+                auth_token=settings.twilio_auth_token.get_secret_value(),
+                from_number=CALLER,
+                to_number=NUMBER,
+            )
+
+            async def speak(text: str) -> bytes:
+                return await voice.mulaw(text, VOICE, RATE_WPM)
+
+            async with Carrier(config, voice=speak, new_id=world.new_hex, now=world.now) as carrier:
+                report = await carrier.place_call(script)
+                await carrier.settle()
+            shown = await _shown(house, report.call_id)
+    return _judged(shown, report, script, settings)
+
+
+def _settings(folder: Path) -> Settings:
+    return load(
+        data=folder,
+        log=f"sqlite:///{folder / 'log.sqlite'}",
+        database=f"sqlite+aiosqlite:///{folder / 'calls.sqlite'}",
+        host="127.0.0.1",
+        port=0,
+        public_url="",
+        record="on",
+        instance="demo",
+        numbers=None,
+        agent="notes",
+        # An account of nobody's: the simulated carrier and the server only have to agree on it.
+        twilio_account_sid="AC" + world.new_hex(),
+        twilio_auth_token=world.new_hex(),
+        twilio_api="",
+    )
+
+
+@asynccontextmanager
+async def _watched(house: House, on_event: Callable[[AnyEvent, int], None]) -> AsyncIterator[None]:
+    """Every event of the log is shown while the call lasts."""
+    positions = {p: 0 for p in range(await house.log.partitions(topics.EVENTS.name))}
+    reader = house.log.reader(topics.EVENTS.name, positions)
+
+    async def follow() -> None:
+        while True:
+            for record in await reader.read(wait_ms=200):
+                try:
+                    on_event(decode(record.value), record.at)
+                except MalformedEvent:
+                    continue
+
+    task = asyncio.get_running_loop().create_task(follow())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await reader.close()
+
+
+async def _shown(house: House, call_id: str) -> dict[str, Any]:
+    """The call as `calltape show` gives it, once everything about it is known."""
+    from projections.errors import NoSuchCall
+    from projections.queries import call_details
+    from projections.show import show_json
+
+    engine = await house.open_database()
+    shown: dict[str, Any] = {}
+    deadline = asyncio.get_running_loop().time() + AFTERWARDS_S
+    while asyncio.get_running_loop().time() < deadline:
+        try:
+            shown = show_json(await call_details(engine, call_id))
+        except NoSuchCall:
+            shown = {}
+        if shown.get("summary") is not None and shown.get("recording") and shown.get("sealed_at"):
+            break
+        await asyncio.sleep(0.1)
+    return shown
+
+
+def _judged(shown: dict[str, Any], report: CallReport, script: Script, settings: Settings) -> Demo:
+    says = [step.say for step in script.steps if isinstance(step, Say)]
+    turns = shown.get("turns", [])
+    recording = str(settings.recordings / shown["recording"]) if shown.get("recording") else None
+    spoken_turns = [turn for turn in turns if turn["heard"] is not None]
+    told = [
+        {"said_by_caller": said, **turn}
+        for said, turn in zip([*says, *[None] * len(spoken_turns)], spoken_turns, strict=False)
+    ]
+    wanted = sum(isinstance(step, InterruptAfter) for step in script.steps)
+    problems = [f"the carrier saw a violation of its protocol: {broken.text}" for broken in report.violations]
+    problems += [f"the caller missed something: {failure}" for failure in report.failures]
+    if not shown:
+        problems.append("the call never reached the read models")
+    if len(spoken_turns) < len(says):
+        problems.append(f"{len(says)} things were said and {len(spoken_turns)} were answered")
+    if sum(turn["interrupted"] for turn in turns) < wanted:
+        problems.append("no reply was interrupted")
+    missing = {"sealed_at": "the call was not sealed", "summary": "there is no summary", "recording": "no recording"}
+    problems += [sentence for key, sentence in missing.items() if not shown.get(key)]
+    if recording is not None and not Path(recording).exists():
+        problems.append(f"the recording {recording} is not there")
+    if script is SCRIPT and len(shown.get("actions", [])) < 2:
+        problems.append("the reminder and the note did not both become action items")
+    if script is SCRIPT and shown.get("reason") != "agent_goodbye":
+        problems.append("the agent did not say goodbye")
+    result = {
+        "ok": not problems,
+        "call_id": report.call_id,
+        "turns": told,
+        "transcript": shown.get("transcript", []),
+        "summary": shown.get("summary"),
+        "key_points": shown.get("key_points", []),
+        "actions": shown.get("actions", []),
+        "recording": recording,
+        "events": shown.get("events", 0),
+    }
+    return Demo(result, tuple(problems), settings.data)

@@ -1,0 +1,224 @@
+"""Puts the house together: the one place where adapters, clocks, ids and settings meet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import structlog
+
+from calltape import world
+from calltape.engines import agent_for, speech_to_text, summariser_for, text_to_speech
+from calltape.settings import Settings
+from calltape.terminal import Refused
+from eventlog.port import Log
+from eventlog.uri import open_log
+from workers.appender import Appender
+from workers.lifecycle import LifeRules
+from workers.profiles import Profile, ProfileError, load_profile
+from workers.runtime import Runtime
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from workers.engines.port import SpeechToText, TextToSpeech
+
+logger = structlog.get_logger()
+
+ROLES = ("hearing", "conversation", "projector", "summariser", "recorder")
+
+
+class Runnable(Protocol):
+    """A role's process, or an ingest."""
+
+    async def run(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A named part of the house that runs until it is cancelled."""
+
+    name: str
+    work: Runnable
+
+
+class House:
+    """Everything one process runs: `async with House(settings) as house`, then `house.start(names)`."""
+
+    def __init__(self, settings: Settings, *, log: Log | None = None) -> None:
+        self.settings = settings
+        self.log: Log = log or open_log(settings.log_uri, now=world.now_ms)
+        self.database: AsyncEngine | None = None
+        self.roles: dict[str, Role] = {}
+        self._stack = AsyncExitStack()
+        self._running: list[asyncio.Task[None]] = []
+        self._profiles: dict[str, Profile] = {}
+        self.failed: asyncio.Future[BaseException] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.failed = asyncio.get_running_loop().create_future()
+        try:
+            await self._stack.enter_async_context(self.log)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in reversed(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._stack.aclose()
+
+    async def open_database(self) -> AsyncEngine:
+        """The read models, migrated to this version."""
+        if self.database is None:
+            from migrations.run import upgrade
+            from projections.database import open_database
+
+            self._make_folder()
+            await upgrade(self.settings.database_url)
+            self.database = open_database(self.settings.database_url)
+            self._stack.push_async_callback(self.database.dispose)
+        return self.database
+
+    def _make_folder(self) -> None:
+        if not self.settings.database:
+            self.settings.data.mkdir(parents=True, exist_ok=True)
+
+    async def start(self, names: Iterable[str]) -> None:
+        """Start these roles. Raises Refused, EngineError, ProfileError before any of them runs."""
+        makers: dict[str, Callable[[], Any]] = {
+            "hearing": self._hearing,
+            "conversation": self._conversation,
+            "projector": self._projector,
+            "summariser": self._summariser,
+            "recorder": self._recorder,
+        }
+        for name in names:
+            if name not in makers:
+                raise Refused(f"no role is called {name!r}: there are {', '.join(makers)}")
+            self.roles[name] = Role(name, await makers[name]())
+        for name in names:
+            self.run(self.roles[name])
+
+    def run(self, role: Role) -> None:
+        """Run one part beside the others; when it breaks, `failed` says so."""
+        task = asyncio.get_running_loop().create_task(role.work.run(), name=role.name)
+        task.add_done_callback(self._ended)
+        self._running.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self.failed is None or self.failed.done():
+            return
+        error = task.exception() or RuntimeError(f"{task.get_name()} stopped by itself")
+        logger.error("role broke", role=task.get_name(), exc_info=error)
+        self.failed.set_result(error)
+
+    def profile(self, name: str) -> Profile:
+        """The profile a call names; a call of an unknown one is answered by the default."""
+        wanted = name or self.settings.agent
+        if wanted not in self._profiles:
+            try:
+                self._profiles[wanted] = load_profile(wanted)
+            except ProfileError:
+                if wanted == self.settings.agent:
+                    raise
+                logger.warning("unknown agent profile, using the default", agent=wanted)
+                self._profiles[wanted] = self.profile("")
+        return self._profiles[wanted]
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "instance": self.settings.instance,
+            "incarnation": world.new_hex()[:12],
+            "now": world.now_ms,
+            "new_id": world.new_id,
+        }
+
+    async def _hearing(self) -> Runnable:
+        from audio.vad import VoiceActivity
+        from workers.hearing import HearingDesk, HearingRole
+        from workers.listening import HearingRuntime
+
+        stt: SpeechToText = speech_to_text(self.settings.stt)
+        await stt.start()
+        self._stack.push_async_callback(stt.close)
+        aggressiveness = self.settings.vad_aggressiveness
+        desk = HearingDesk(stt, lambda rate: VoiceActivity(aggressiveness, rate), world.new_id)
+        return HearingRuntime(self.log, HearingRole(desk), **self._identity())
+
+    async def _conversation(self) -> Runnable:
+        from workers.conversation import ConversationRole, Desk
+        from workers.outbound import Outbound
+        from workers.tools.registry import tools_named
+
+        self.profile("")
+        tts: TextToSpeech = text_to_speech(self.settings.tts)
+        await tts.start()
+        self._stack.push_async_callback(tts.close)
+        appender = Appender(self.log)
+        carrier = self._carrier()
+        desk = Desk(
+            profile_of=self.profile,
+            agent_of=agent_for(self.settings.llm),
+            tts=tts,
+            tools=tools_named(self.profile("").tools),
+            outbound=Outbound(appender),
+            now=world.now_ms,
+            new_id=world.new_id,
+            hang_up=carrier.hang_up if carrier is not None else lambda call_id: None,
+            transfer=carrier.transfer if carrier is not None else None,
+            life_rules=self._life_rules(),
+        )
+        role = ConversationRole(desk)
+        runtime = Runtime(self.log, role, appender=appender, **self._identity())
+        role.pump = runtime.calls.pump
+        return runtime
+
+    def _carrier(self) -> Any:
+        secret = self.settings.twilio_auth_token.get_secret_value()
+        if not (secret and self.settings.twilio_account_sid):
+            return None
+        from workers.carrier import TwilioCalls
+
+        carrier = TwilioCalls(self.settings.twilio_account_sid, secret, self.settings.twilio_api)
+        self._stack.push_async_callback(carrier.close)
+        return carrier
+
+    def _life_rules(self) -> LifeRules:
+        return LifeRules(
+            grace_ms=int(self.settings.grace * 1000),
+            idle_ms=int(self.settings.idle * 1000),
+            longest_ms=int(self.settings.longest_call * 1000),
+        )
+
+    async def _projector(self) -> Runnable:
+        from projections.applying import Tables
+        from workers.projector import Projector
+
+        tables = Tables(await self.open_database())
+        return Projector(self.log, tables, instance=self.settings.instance, now=world.now_ms)
+
+    async def _summariser(self) -> Runnable:
+        from workers.summariser import SummariserRole
+
+        engine_of = summariser_for(self.settings.summariser, self.profile(""))
+        role = SummariserRole(engine_of, world.new_id)
+        runtime = Runtime(self.log, role, **self._identity())
+        role.pump = runtime.calls.pump
+        return runtime
+
+    async def _recorder(self) -> Runnable:
+        from workers.recorder import RecorderRole
+
+        role = RecorderRole(self.log, self.settings.recordings, world.new_id)
+        runtime = Runtime(self.log, role, **self._identity())
+        role.pump = runtime.calls.pump
+        return runtime
