@@ -150,7 +150,7 @@ async def followed(path: Path, meter: Meter, seconds: float, rate: int) -> None:
         done = asyncio.Event()
 
         async def follow() -> None:
-            while records := await reader.read(max_records=5_000, wait_ms=100 if done.is_set() else 5_000):
+            while (records := await reader.read(max_records=5_000, wait_ms=50)) or not done.is_set():
                 _note_lags(records, appended_at, meter)
 
         async with asyncio.TaskGroup() as tasks:

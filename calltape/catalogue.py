@@ -81,8 +81,8 @@ event is in `schema/json/`. Who is believed, and why `prior` and `sequence` exis
 _SETTINGS_OPENING = """\
 Environment variables, or lines of a `.env` file in the folder calltape is started in; the environment wins. Durations
 are seconds, or a number with `ms`, `s`, `m`, `h` or `d`. Lists are comma separated. Twilio's own names
-(`TWILIO_ACCOUNT_SID`, `TWILIO_AUTH_TOKEN`, `TWILIO_PHONE_NUMBER`) are read too; ours win. `calltape check` says what a
-process makes of them."""
+(`TWILIO_ACCOUNT_SID`, `TWILIO_AUTH_TOKEN`, `TWILIO_PHONE_NUMBER`) are read too; in the same place ours win.
+`calltape check --json` says what a process makes of them."""
 
 _COMMANDS_OPENING = """\
 Every command that prints data prints it as JSON with `--json`. Data goes to stdout, everything else to stderr. The exit

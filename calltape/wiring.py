@@ -23,7 +23,7 @@ from workers.profiles import Profile, ProfileError, load_profile
 from workers.runtime import Runtime
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from projections.queries import AsyncEngine
 
     from workers.engines.port import SpeechToText, TextToSpeech
 

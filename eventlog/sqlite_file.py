@@ -60,8 +60,9 @@ class Tuning:
     page_cache_bytes: int = 16 * 2**20
     # The file may grow to so many pages of 4 kB; 0: as the disk allows.
     most_pages: int = 0
-    # The write-ahead log is copied into the file after so many pages of 4 kB.
-    checkpoint_pages: int = 4_000
+    # The write-ahead log is copied into the file after so many pages of 4 kB, and the commit that does it waits for the
+    # disk. At 50,000 rows a second: 1,000 p99 11 ms, 4,000 29 ms, 16,000 104 ms, for the same CPU.
+    checkpoint_pages: int = 1_000
     # A look at what other processes wrote: so soon after news, and so late after a long silence.
     poll_ms: tuple[float, float] = (5.0, 50.0)
     balance_ms: int = 200

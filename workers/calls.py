@@ -213,6 +213,8 @@ class Calls(Generic[S]):
             if not case.wants_adoption:
                 self._note_owed(case)
                 return [], state
+            if case.flight:
+                return [], state  # its adoption is on the way
             adopted = CallAdopted(id=self._new_id(), call_id=case.call_id, role=self.role.name, owner=self.owner)
             drafts.append(adopted)
             state = self.role.fold(state, adopted, 0, self.now())

@@ -18,7 +18,8 @@ def demo(
         typer.Option("--say", metavar="TEXT", help="What the caller says instead; repeat for more."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where log, tables and recording go; default: a temporary one.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where log, tables and recording go; default: a temporary one."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +48,9 @@ def demo(
         with DemoView(console) as view:
             done = asyncio.run(run_demo(script, folder, view.show))
         print_result(console, done.result)
-        console.print(f"\nLook again: CALLTAPE_DATA={folder} calltape show {done.result['call_id'][:8]}", soft_wrap=True)
+        console.print(
+            f"\nLook again: CALLTAPE_DATA={folder} calltape show {done.result['call_id'][:8]}", soft_wrap=True
+        )
     _refuse(done.problems)
 
 

@@ -230,7 +230,8 @@ def _answer_turn(conversation: Conversation, place: int) -> list[Said]:
         return [Say(f"bye {place}."), HangUp()]
     draw = Random(repr([words, place, sum(isinstance(item, AgentSaid) for item in conversation.history)]))
     sentences: list[Said] = [
-        Say(f"{place}{'abcd'[number]} " + " ".join(["so"] * draw.randint(1, 8)) + ".") for number in range(draw.randint(1, 3))
+        Say(f"{place}{'abcd'[number]} " + " ".join(["so"] * draw.randint(1, 8)) + ".")
+        for number in range(draw.randint(1, 3))
     ]
     if "remind" in words:
         return [*sentences[:1], CallTool("remind", {"what": " ".join(words)}, repeatable=True)]

@@ -16,7 +16,7 @@ from typing import Self
 from calltape.simulation.process import Process, world_context
 from calltape.simulation.shares import FaultyMembership, Shares
 from eventlog.memory import MemoryLog, MemoryReader
-from eventlog.port import Entry, LogUnavailable, Placed, Record
+from eventlog.port import Entry, LogClosed, LogUnavailable, Placed, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class FaultyLog:
         self.faults = NO_FAULTS
         self.shares = Shares()
         self.happened: dict[str, int] = {}  # fault -> how often
+        self.is_closed = False
         self._chance = Random(f"log-{seed}")
         self._context = world_context()
         self._open = asyncio.Event()
@@ -57,6 +58,11 @@ class FaultyLog:
     def port(self, process: Process, *, lag_ms: int = 0) -> LogPort:
         """`lag_ms`: every read of this process comes so much later."""
         return LogPort(self, process, lag_ms)
+
+    def close(self) -> None:
+        """The run is over: whoever still asks is refused."""
+        self.is_closed = True
+        self.flow()
 
     def stall(self) -> None:
         """Nothing lands until `flow`."""
@@ -206,6 +212,8 @@ class LogPort:
         await self._wire.linger()
 
     async def _pass(self) -> None:
+        if self._wire.is_closed:
+            raise LogClosed("the simulation is over")
         if self._is_cut:
             await asyncio.get_running_loop().create_future()
 

@@ -107,7 +107,9 @@ class House:
         self._ending = True
         troubles.cancel()
         calling.cancel()
-        return self._outcome()
+        outcome = self._outcome()
+        self.wire.close()
+        return outcome
 
     # Processes
 

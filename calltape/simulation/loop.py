@@ -160,13 +160,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         for process in self._processes:
             process.fate = Fate.RUNNING
             self._ready.extend(process.release())
-        for _ in range(20):
+        for turn in range(5000):
             left = sorted(asyncio.all_tasks(self), key=_age)
-            for task in left:
+            if not left:
+                return
+            for task in left if turn % 1000 == 0 else ():
                 task.cancel()
-            for _ in range(50 if left else 0):
-                self.call_soon(_nothing)
-                self._run_as_current(self._run_once)
+            self.call_soon(_nothing)
+            self._run_as_current(self._run_once)
         for task in asyncio.all_tasks(self):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
 

@@ -119,5 +119,5 @@ async def test_a_sentence_that_had_begun_is_not_begun_again() -> None:
 
 
 def test_a_grammar_s_words_are_found_among_its_signs() -> None:
-    grammar = "#JSGF V1.0 UTF-8 en;\ngrammar a.b; // note\n<x> = one | /2.5/ two {tag};\npublic <s> = [<x>] (o'clock)+ three*;"
+    grammar = "#JSGF V1.0;\ngrammar a.b; // note\n<x> = one | /2.5/ two {tag};\npublic <s> = [<x>] (o'clock)+ three*;"
     assert grammar_words(grammar) == {"one", "two", "o'clock", "three"}

@@ -18,7 +18,7 @@ from projections.rebuild import clear, rebuild
 from projections.tables import METADATA
 from schema.envelope import Unknown
 from schema.registry import decode
-from tests.support.events import DATA, Tape, a_whole_call
+from tests.support.events import DATA, ROLES, Tape, a_whole_call
 
 CALLS = ("CA1", "CA2", "CA3")
 TOO_LARGE = 2**63 + 1  # for any database's integers: an event that fails for its own sake
@@ -111,6 +111,8 @@ def _something_said(chance: random.Random, tape: Tape, known: list[str]) -> None
             overrides[field] = chance.choice(["MZ1", "MZ2"])
         elif field == "interrupted":
             overrides[field] = chance.random() < 0.5
+    if "stream" in overrides and name not in ROLES:
+        overrides["source"] = overrides["stream"]  # so that a superseded stream falls silent
     said = tape.say(name, cause=chance.choice(known), after_ms=chance.randrange(-20, 500), **overrides)
     if name in ("reply.started", "turn.taken", "tool.called", "tool.returned", "speech.started"):
         known.append(said.id)

@@ -20,7 +20,7 @@ RESTART_S = 2.0
 
 
 class Espeak:
-    """The port's `TextToSpeech`. Each child speaks one sentence at a time, a thousand times faster than it is played."""
+    """The port's `TextToSpeech`. Each child speaks one sentence at a time, far faster than it is played."""
 
     capabilities = TextToSpeechCapabilities("espeak-ng", streaming=False, voices=("en-us", "en-gb", "en-us+f3"))
 

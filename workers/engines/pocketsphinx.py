@@ -40,8 +40,8 @@ AHEAD_MS = 120  # of quiet before decoding ahead of the pause
 QUIET_DB = 15.0  # below the utterance's loudest
 # Natural log of the grammar's path against any sounds at all, times 1000 per frame of 10 ms. Measured on
 # telephone speech from espeak-ng: what fits the grammar lies around -0.3, what was forced into it below.
-FITTING, SPREAD = -1.0, 0.25
-PASSED_OVER, PASSED_OVER_WEIGHT = 0.1, 20.0  # loud sound the words leave unexplained
+FITTING, SPREAD = -1.05, 0.25
+PASSED_OVER, PASSED_OVER_WEIGHT = 0.15, 20.0  # loud sound the words leave unexplained
 ACCEPTED = 0.5
 
 

@@ -15,9 +15,9 @@ from workers.engines.child import Message, serve
 FRAME_S = 0.01
 GARBAGE = "garbage"
 FREE = "free"
-# Measured on telephone speech: without the lattice's best path, which returned sentences that break off in
-# the middle; with beams a little wider than the model's own; and with silence as the only filler, as noise fillers swallow
-# whatever does not fit the grammar.
+# Measured on mu-law speech: without the lattice's best path, which gave sentences that break off in the middle; with
+# beams a little wider than the model's own; and with silence as the only filler, as noise fillers swallow whatever
+# does not fit the grammar.
 SEARCH = {"bestpath": False, "beam": 1e-55, "wbeam": 1e-35, "pbeam": 1e-55}
 SILENCE_ONLY = str(Path(__file__).with_name("silence.dict"))
 LOUD_DB = 20.0  # below the utterance's loudest frames: no silence

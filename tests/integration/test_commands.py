@@ -1,0 +1,221 @@
+"""The commands as a person types them, each in a process of its own, on a real log and database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from eventlog.port import Entry
+from eventlog.uri import open_log
+from projections.database import sync_engine
+from projections.rebuild import rebuild
+from schema.topics import EVENTS
+from tests.support.events import BEGAN_AT, CALL, a_whole_call
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+class Shell:
+    """Runs `calltape` with its own data folder and nothing of the tester's environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("CALLTAPE_", "TWILIO_"))
+        } | {"CALLTAPE_DATA": str(folder)}
+
+    def __call__(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "calltape", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            env=self.environment | settings,
+        )
+
+    def json(self, *arguments: str, **settings: str) -> Any:
+        done = self(*arguments, "--json", **settings)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def taped(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A log with one whole call, and its tables; nobody changes them."""
+    shell = Shell(tmp_path_factory.mktemp("taped"))
+    asyncio.run(_write_log(shell.folder / "log.sqlite"))
+    assert shell("migrate").returncode == 0
+    engine = sync_engine(f"sqlite:///{shell.folder / 'calls.sqlite'}")
+    with engine.begin() as connection:
+        rebuild(connection, a_whole_call().records)
+    engine.dispose()
+    return shell
+
+
+async def _write_log(path: Path) -> None:
+    at = BEGAN_AT
+    async with open_log(f"sqlite:///{path}", now=lambda: at) as log:
+        for record in a_whole_call().records:
+            at = record.at
+            await log.append(EVENTS.name, [Entry(record.key, record.value)])
+
+
+def test_calls_are_listed(taped: Shell) -> None:
+    (listed,) = taped.json("calls")
+    assert (listed["call_id"], listed["turns"], listed["reason"]) == (CALL, 2, "agent_goodbye")
+    assert set(listed) == {
+        "call_id", "channel", "from", "to", "agent", "started_at", "ended_at", "reason", "turns",
+    }  # fmt: skip
+    assert CALL in taped("calls").stdout
+
+
+def test_a_call_is_named_by_the_beginning_of_its_id(taped: Shell) -> None:
+    shown = taped.json("show", CALL[:4])
+    assert shown["call_id"] == CALL
+    assert [line["speaker"] for line in shown["transcript"]] == ["agent", "caller", "agent", "caller", "agent"]
+    assert shown["summary"] and shown["actions"][0]["cites"]
+
+
+def test_a_call_is_shown_for_people_with_what_was_cut(taped: Shell) -> None:
+    told = taped("show", CALL).stdout
+    assert "interrupted; whole: I will remind you to call the dentist tomorrow." in told
+    assert "Action items" in told
+
+
+def test_a_call_is_shown_as_it_was_at_a_position(taped: Shell) -> None:
+    events = [
+        json.loads(line) for line in taped("tail", CALL, "--from-start", "--no-follow", "--json").stdout.splitlines()
+    ]
+    cut = next(event["position"] for event in events if event["type"] == "reply.interrupted")
+    shown = taped.json("show", CALL, "--at", cut)
+    assert shown["ended_at"] is None and shown["summary"] is None
+    assert len(shown["turns"]) == 1
+    assert taped.json("show", CALL, "--at", events[-1]["position"]) == taped.json("show", CALL)
+
+
+def test_a_tail_prints_every_event_with_its_place(taped: Shell) -> None:
+    printed = [json.loads(line) for line in taped("tail", "--from-start", "--no-follow", "--json").stdout.splitlines()]
+    assert [event["id"] for event in printed] == [json.loads(record.value)["id"] for record in a_whole_call().records]
+    assert {event["position"].count(".") for event in printed} == {1}
+    assert printed[0]["at"] == "2026-02-02T02:40:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("show", "XX"), "no call's id begins with 'XX'"),
+        (("show", CALL, "--at", "noon"), "is no position"),
+        (("show", CALL, "--at", "7.999999"), "has no event at"),
+        (("tail", "XX", "--from-start", "--no-follow"), "begins with 'XX'"),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_sentence(taped: Shell, arguments: tuple[str, ...], said: str) -> None:
+    done = taped(*arguments)
+    assert done.returncode != 0 and said in done.stderr and done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_reading_begins_no_empty_log(shell: Shell) -> None:
+    done = shell("tail")
+    assert done.returncode == 1 and "there is no log" in done.stderr
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_calls_of_a_database_that_was_never_made_ask_for_it(shell: Shell) -> None:
+    done = shell("calls")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+
+
+def test_migrating_twice_changes_nothing_the_second_time(shell: Shell) -> None:
+    first, second = shell.json("migrate"), shell.json("migrate")
+    assert (first["before"], first["changed"], second["changed"]) == (None, True, False)
+    assert first["after"] == second["after"]
+
+
+def test_a_token_is_printed_bare_and_says_who_and_what(shell: Shell) -> None:
+    done = shell(
+        "token",
+        "--tenant",
+        "acme",
+        "--scope",
+        "call,analyst",
+        "--subject",
+        "u1",
+        "--minutes",
+        "5",
+        CALLTAPE_JWT_SECRET=SECRET,
+    )
+    claims = jwt.decode(done.stdout.strip(), SECRET, algorithms=["HS256"])
+    assert (claims["tenant"], claims["scope"], claims["sub"]) == ("acme", "call analyst", "u1")
+    assert claims["exp"] - claims["iat"] == 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "said"),
+    [
+        (("--scope", "call"), {}, "CALLTAPE_JWT_SECRET is not set"),
+        (("--scope", "fly"), {"CALLTAPE_JWT_SECRET": SECRET}, "unknown scope fly"),
+        (("--scope", "call"), {"CALLTAPE_JWT_SECRET": "short"}, "32 bytes"),
+    ],
+)
+def test_no_token_is_signed_without_key_or_for_an_unknown_scope(
+    shell: Shell, arguments: tuple[str, ...], settings: dict[str, str], said: str
+) -> None:
+    done = shell("token", "--tenant", "acme", *arguments, **settings)
+    assert done.returncode != 0 and done.stdout == "" and said in done.stderr
+
+
+def test_check_passes_in_development_without_any_secret(shell: Shell) -> None:
+    found = shell.json("check", "--dev", CALLTAPE_PORT="0")
+    assert found["ok"] and all(part["ok"] and not part["fix"] for part in found["parts"])
+
+
+def test_check_says_what_a_real_call_lacks_and_how_to_mend_it(shell: Shell) -> None:
+    done = shell("check", "--json", CALLTAPE_PORT="0")
+    found = json.loads(done.stdout)
+    wrong = {part["name"]: part["fix"] for part in found["parts"] if not part["ok"]}
+    assert done.returncode == 1 and not found["ok"]
+    assert set(wrong) == {"twilio", "public_url"} and all(wrong.values())
+
+
+def test_check_shows_no_secret(shell: Shell) -> None:
+    done = shell(
+        "check", "--json", TWILIO_AUTH_TOKEN="hidden-1", CALLTAPE_DATABASE="postgresql+asyncpg://me:hidden-2@h/d"
+    )
+    assert "hidden" not in done.stdout + done.stderr
+
+
+def test_check_tells_wrong_settings_instead_of_failing(shell: Shell) -> None:
+    done = shell("check", "--json", CALLTAPE_PORT="x")
+    found = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert [part["name"] for part in found["parts"] if not part["ok"]] == ["settings"]
+
+
+def test_other_commands_tell_wrong_settings_in_one_sentence(shell: Shell) -> None:
+    done = shell("calls", CALLTAPE_GRACE="soon")
+    assert done.returncode == 1 and done.stderr.startswith("calltape: CALLTAPE_GRACE") and done.stderr.count("\n") == 1
+
+
+def test_a_call_to_a_server_that_is_not_there_fails_and_says_so(shell: Shell) -> None:
+    done = shell("call", "--unsigned", "--to", "http://127.0.0.1:9", "--wav", "none.wav", "--json")
+    assert done.returncode == 1 and "none.wav" in done.stderr
+
+
+def test_a_simulated_call_needs_words_and_a_secret(shell: Shell) -> None:
+    assert "nothing to say" in shell("call", "--unsigned").stderr
+    assert "CALLTAPE_TWILIO_AUTH_TOKEN is not set" in shell("call", "--say", "hello").stderr
