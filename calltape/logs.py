@@ -14,15 +14,11 @@ PRIVATE_PREFIX = "pii_"
 SECRET_WORDS = ("token", "secret", "authorization", "signature", "password", "jwt")
 
 Line = MutableMapping[str, Any]
+Level = Literal["debug", "info", "warning", "error"]
+Form = Literal["auto", "console", "json"]
 
 
-def configure(
-    *,
-    level: str = "info",
-    form: Literal["auto", "console", "json"] = "auto",
-    pii: bool = False,
-    to: TextIO | None = None,
-) -> None:
+def configure(level: Level = "info", form: Form = "auto", *, with_pii: bool = False, to: TextIO | None = None) -> None:
     """Set up structlog and the standard library's loggers for this process. Lines go to stderr: stdout is data."""
     stream = to if to is not None else sys.stderr
     readable = form == "console" or (form == "auto" and stream.isatty())
@@ -31,7 +27,7 @@ def configure(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         drop_secrets,
-        *([] if pii else [drop_private]),
+        *([] if with_pii else [drop_private]),
     ]
     ends: list[structlog.types.Processor] = (
         [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
@@ -64,5 +60,5 @@ def _foreign(ends: list[structlog.types.Processor]) -> list[structlog.types.Proc
     return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ends]
 
 
-def _number(level: str) -> int:
+def _number(level: Level) -> int:
     return logging.getLevelNamesMapping()[level.upper()]

@@ -121,9 +121,6 @@ class Settings(BaseSettings):
         description="Static name of this process: mailbox and group member. Default: the host's name.",
         json_schema_extra={"shown_default": "the host's name"},
     )
-    wire_log: Path | None = Field(
-        None, description="File that gets every message of every socket, callers' words included."
-    )
 
     # Twilio
     twilio_account_sid: str = Field(
@@ -162,7 +159,6 @@ class Settings(BaseSettings):
     drain: Seconds = Field(
         30.0, description="How long a stopping server waits for a moment without speech in each call."
     )
-    heartbeat: Seconds = Field(30.0, description="Time between websocket pings.")
     grace: Seconds = Field(45.0, description="How long a call without a socket may come back.")
 
     # Limits

@@ -13,13 +13,13 @@ import structlog
 from eventlog.port import Entry, Record
 from schema import topics
 from schema.admit import Admission, admit, prior_for
-from schema.call import CallAdopted, CallEnded, CallSealed, CallStarted
+from schema.call import CallAdopted, CallStarted
 from schema.envelope import AnyEvent, Event
-from schema.failure import WorkFailed
 from schema.registry import MalformedEvent, decode, encode
 from schema.turn import ReplyInterrupted
 from workers.appender import Appender
 from workers.case import Case, RoleWorker
+from workers.parking import last_words
 from workers.talk import Wait
 
 logger = structlog.get_logger()
@@ -90,24 +90,22 @@ class Calls(Generic[S]):
             return
         case.admission = admitted
         case.flight.pop(event.id, None)
-        if case.parked:
-            return
         try:
-            case.state = self.role.fold(case.state, event, record.position, record.at)
+            if not case.parked:
+                case.state = self.role.fold(case.state, event, record.position, record.at)
+            if isinstance(event, CallAdopted) and event.role == self.role.name:
+                self._adopted(case, event)
+            if case.owned and not case.parked:
+                self.role.acted(case, event, record.position, record.at)
         except Exception as error:
             self._park(case, error)
-            return
-        if isinstance(event, CallAdopted) and event.role == self.role.name:
-            self._adopted(case, event)
-        if case.owned:
-            self.role.acted(case, event, record.position, record.at)
 
     def _adopted(self, case: Case[S], event: CallAdopted) -> None:
+        """Who reads a later adoption falls silent; whose own is still to be read adopts again behind it."""
         mine = event.owner == self.owner
         if not mine:
             case.owned = False
             self.void(case)
-            case.wants_adoption = False
         case.owned, case.owed_since = mine, 0
         if mine:
             case.wants_adoption = False
@@ -119,12 +117,16 @@ class Calls(Generic[S]):
         case.ready.clear()
         case.held.clear()
         self.role.drop(case)
-        if case.owned:
+        if case.owned and case.parked:
+            self._bury(case)
+        elif case.owned:
             self.role.begin(case)
 
     def _claim(self, case: Case[S]) -> None:
         """Its partition is ours and read to the end."""
-        if self.role.adopts:
+        if case.parked:
+            self._bury(case)
+        elif self.role.adopts:
             case.wants_adoption = True
         elif not case.owned:
             case.owned = True
@@ -150,20 +152,17 @@ class Calls(Generic[S]):
         """A fold that fails stops its call, never the partition."""
         logger.error("call parked", call_id=case.call_id, role=self.role.name, exc_info=error)
         self.role.drop(case)
-        case.parked = True
-        case.flight.clear()
-        if self.role.name != "conversation" or not case.owned:
-            return
-        call_id, code = case.call_id, type(error).__name__
-        message = "the call's events could not be understood"
-        self.append(
-            case,
-            [
-                WorkFailed(id=self._new_id(), call_id=call_id, stage="fold", code=code, message=message),
-                CallEnded(id=self._new_id(), call_id=call_id, reason="failed"),
-                CallSealed(id=self._new_id(), call_id=call_id, complete=False),
-            ],
-        )
+        case.parked, case.waits, case.wants_adoption = True, (), False
+        case.ready.clear()
+        case.held.clear()
+        if case.partition in self.live:
+            self._bury(case)
+
+    def _bury(self, case: Case[S]) -> None:
+        """A parked call is ended by who owns its partition: that needs its `prior`, and no fold."""
+        if self.role.name == "conversation" and not case.admission.sealed:
+            case.owned = True
+            self.append(case, last_words(case.call_id, self._new_id))
 
     # Deciding
 
@@ -177,6 +176,12 @@ class Calls(Generic[S]):
         """Append what is owed, if it is ours to say."""
         if self.cases.get(case.call_id) is not case:
             return
+        try:
+            self._pump(case)
+        except Exception as error:
+            self._park(case, error)
+
+    def _pump(self, case: Case[S]) -> None:
         if case.admission.sealed and (case.parked or self.role.is_over(case.state)):
             self._forget(case)
         elif case.parked or case.held:
@@ -246,7 +251,7 @@ class Calls(Generic[S]):
             self.append(case, urgent)
 
     def _note_owed(self, case: Case[S]) -> None:
-        owed, _ = self.role.owed(case, case.state)
+        owed, case.waits = self.role.owed(case, case.state)
         if not owed:
             case.owed_since = 0
         elif not case.owed_since:

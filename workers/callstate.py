@@ -11,7 +11,7 @@ from schema.stream import StreamMeasured, StreamSuperseded
 from schema.topics import RENDERED
 from workers import lifecycle, turns
 from workers.lifecycle import Life, LifeRules
-from workers.talk import Decision, Talk, Wait
+from workers.talk import Decision, End, Talk, Wait
 
 MOST_FACTS = 500  # kept while no stream says what it has taken
 
@@ -74,7 +74,11 @@ def fact_of(event: AnyEvent, position: int) -> Fact | None:
 
 def owed(state: CallState) -> tuple[tuple[Decision, ...], tuple[Wait, ...]]:
     """The decisions of both reducers, or, if there are none, the timers of both."""
-    found = (*turns.owed(state.talk), *lifecycle.owed(state.life))
+    if state.sealed:
+        return (), ()
+    life = lifecycle.owed(state.life)
+    # A call that is about to end is answered no more.
+    found = life if any(isinstance(decision, End) for decision in life) else (*turns.owed(state.talk), *life)
     decisions = tuple(decision for decision in found if not isinstance(decision, Wait))
     return decisions, tuple(decision for decision in found if isinstance(decision, Wait))
 

@@ -151,7 +151,6 @@ class ConversationRole:
             case StreamOpened() if case.state.ended is not None:
                 self.desk.outbound.fact(case.state, case.state.ended)
             case ReplyInterrupted() | ReplyResumed():
-                case.ready = [ready for ready in case.ready if not isinstance(ready, ReplySentence | ReplyComposed)]
                 self._work(case).speaker.stop()
                 self._stop_composing(case, keep_generation=getattr(event, "generation", 0))
             case ToolCalled():
@@ -199,7 +198,7 @@ class ConversationRole:
         if running is not None:
             if running.reply == reply.id and running.generation == reply.generation:
                 return False
-            running.stop()
+            self._stop_composing(case)
         profile = self._profile(state)
         work.composer = Composer(
             self._agent(profile, state.profile_hash),
@@ -218,6 +217,8 @@ class ConversationRole:
         if composer is not None and composer.generation != keep_generation:
             composer.stop()
             self._work(case).composer = None
+            # What it said and nobody appended yet goes with it.
+            case.ready = [event for event in case.ready if not isinstance(event, ReplySentence | ReplyComposed)]
 
     def _voice(self, case: Case[CallState], reply: Reply) -> None:
         line, work, take = case.state.life.line, self._work(case), case.state.talk.take

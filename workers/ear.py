@@ -20,7 +20,8 @@ FRAME_MS = 20
 REVISIONS_MS = 334  # at most three guesses a second
 PRE_ROLL_MS = 1000  # silence kept before speech, for a recogniser that is opened again
 MOST_KEPT_MS = 60_000
-LONGEST_GAP_MS = 10_000  # missing audio is heard as silence up to this
+LONGEST_GAP_MS = 600_000  # missing audio is heard as silence up to this; beyond it the clock jumps
+SILENCE_MS = 1000  # of it at once
 MOST_FAILURES = 3  # of the recogniser in a row, before the stream is given up
 
 
@@ -50,6 +51,7 @@ class _Kept:
 
     ms: int
     position: int
+    at: int
     pcm: bytes
 
 
@@ -110,7 +112,7 @@ class Ear:
         if media.ms < self._now_ms:
             pcm = pcm[self._format.bytes_of(self._now_ms - media.ms) :]
         elif media.ms > self._now_ms:
-            self._take(self._silence(media.ms - self._now_ms), position, at)
+            self._bridge(media.ms, position, at)
         self._take(pcm, position, at)
 
     def _begin_at(self, ms: int) -> None:
@@ -118,22 +120,35 @@ class Ear:
         self._segmenter = Segmenter(SegmenterConfig(pause_ms=self.config.steps_ms), ms)
         self._open(ms)
 
-    def _silence(self, gap_ms: int) -> bytes:
-        if gap_ms <= LONGEST_GAP_MS:
-            return bytes(self._format.bytes_of(gap_ms))
-        # Too long to be loss: the peer stopped sending. The clock jumps, the recogniser hears a second of it.
+    def _bridge(self, ms: int, position: int, at: int) -> None:
+        """Frames are missing up to `ms`: they are heard as silence, so that all clocks stay together."""
         assert self._now_ms is not None
-        self._segmenter.pad(gap_ms - PRE_ROLL_MS)
-        self._now_ms += gap_ms - PRE_ROLL_MS
-        return bytes(self._format.bytes_of(PRE_ROLL_MS))
+        if ms - self._now_ms > LONGEST_GAP_MS:
+            self._jump(ms)
+        while (gap_ms := ms - self._now_ms) > 0:
+            self._take(bytes(self._format.bytes_of(min(gap_ms, SILENCE_MS))), position, at)
+
+    def _jump(self, ms: int) -> None:
+        """No call is silent for so long: the peer counts differently now, and what was open is over."""
+        if self.speaking:
+            self._say([self._stopped()])
+            self._speech_ms = None
+        if self._recogniser is not None:
+            self._recogniser.close()
+        self._kept.clear()
+        self._carry = b""
+        self._begin_at(ms)
 
     def _take(self, pcm: bytes, position: int, at: int) -> None:
         assert self._now_ms is not None
-        self._kept.append(_Kept(self._now_ms, position, pcm))
+        self._kept.append(_Kept(self._now_ms, position, at, pcm))
         self._now_ms += self._format.ms_of(len(pcm))
         self._trim()
         if self._recogniser is not None:
             self._recogniser.feed(pcm)
+        self._detect(pcm, at)
+
+    def _detect(self, pcm: bytes, at: int) -> None:
         self._carry += pcm
         while len(self._carry) >= self._frame_bytes:
             frame, self._carry = self._carry[: self._frame_bytes], self._carry[self._frame_bytes :]
@@ -267,9 +282,17 @@ class Ear:
         self._through_ms = through_ms
         while self._kept and self._end_of(self._kept[0]) <= through_ms:
             self._kept.popleft()
-        self._segmenter.settle()
         self._speech_ms, self._guess, self._silence_ms = None, "", 0
         self._say(said)
+        self._detect_again(through_ms)
+
+    def _detect_again(self, from_ms: int) -> None:
+        """What follows the settled words was heard already, and may be the beginning of the next ones."""
+        self._segmenter = Segmenter(SegmenterConfig(pause_ms=self.config.steps_ms), from_ms)
+        self._carry = b""
+        for kept in tuple(self._kept):
+            begin = self._format.bytes_of(max(0, from_ms - kept.ms))
+            self._detect(kept.pcm[begin:], kept.at)
 
     def _settled(self, heard: Settled, through_ms: int) -> Event:
         start_ms = max(self._through_ms, min(heard.start_ms, through_ms))

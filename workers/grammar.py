@@ -123,11 +123,14 @@ class Grammar:
         return next(iter(self.matches(text)), None)
 
     def jsgf(self) -> str:
-        """The grammar for a recogniser."""
+        """The grammar for a recogniser: the same sentences as `matches`, with common endings written once.
+
+        A recogniser copies a rule into every place that names it, and its cost grows with the copies: forty
+        patterns that end in `{when}` must name it a few times, not forty.
+        """
         rules = [f"<{name}> = {_jsgf(node)};" for name, node in self._used_vocabularies()]
-        rules += [f"<intent_{intent.name}> = {_jsgf(Choice(nodes))};" for intent, nodes in self.intents]
-        weighted = " | ".join(f"/{intent.weight:g}/ <intent_{intent.name}>" for intent, _ in self.intents)
-        return "\n".join(["#JSGF V1.0;", f"grammar {_name(self.name)};", f"public <said> = {weighted};", *rules, ""])
+        said = [(intent.weight / len(nodes), _parts(node)) for intent, nodes in self.intents for node in nodes]
+        return "\n".join(["#JSGF V1.0;", f"grammar {_name(self.name)};", f"public <said> = {_shared(said)};", *rules, ""])
 
     def words(self) -> frozenset[str]:
         """Every word the grammar can hear."""
@@ -155,6 +158,38 @@ def _collect(node: Node, vocabularies: Mapping[str, Node], used: set[str]) -> No
     elif isinstance(node, Sequence | Choice):
         for child in node.parts if isinstance(node, Sequence) else node.options:
             _collect(child, vocabularies, used)
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    if not isinstance(node, Sequence):
+        return (node,)
+    return tuple(inner for part in node.parts for inner in _parts(part))
+
+
+def _shared(said: list[tuple[float, tuple[Node, ...]]]) -> str:
+    """Weighted sequences as alternatives, those with the same last part as one."""
+    groups: dict[Node | None, list[tuple[float, tuple[Node, ...]]]] = {}
+    for weight, parts in said:
+        groups.setdefault(parts[-1] if parts else None, []).append((weight, parts[:-1]))
+    alternatives = [
+        (sum(weight for weight, _ in group), _alternative(last, group)) for last, group in groups.items() if last
+    ]
+    if len(alternatives) == 1:
+        spoken = alternatives[0][1]
+    else:
+        spoken = " | ".join(f"/{weight:.3f}/ {text}" for weight, text in alternatives)
+    return spoken
+
+
+def _alternative(last: Node, group: list[tuple[float, tuple[Node, ...]]]) -> str:
+    """What comes before `last`, then `last`; nothing comes before it in some of the group."""
+    before = [(weight, parts) for weight, parts in group if parts]
+    if not before:
+        return _jsgf(last)
+    shared = _shared(before)
+    if len(before) < len(group):
+        return f"[{shared}] {_jsgf(last)}"
+    return f"({shared}) {_jsgf(last)}" if " | " in shared else f"{shared} {_jsgf(last)}"
 
 
 def _jsgf(node: Node) -> str:

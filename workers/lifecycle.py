@@ -74,9 +74,14 @@ class Life:
 
     @property
     def line(self) -> Line | None:
-        """The stream that speaks for the call: the latest open one."""
-        lines = [line for line in self.lines.values() if not line.gone and not line.outdated]
-        return max(lines, key=lambda line: line.epoch) if lines else None
+        """The stream that speaks for the call: the latest, while it is open. An older one never speaks again."""
+        newest = self.newest
+        return newest if newest is not None and not newest.gone else None
+
+    @property
+    def newest(self) -> Line | None:
+        """The latest stream, open or not."""
+        return max(self.lines.values(), key=lambda line: line.epoch, default=None)
 
 
 Fold = Callable[[Life, Any, int, int], Life]
@@ -100,12 +105,10 @@ def owed(life: Life) -> tuple[Decision, ...]:
 
 
 def _supersede(life: Life) -> Decision | None:
-    current = life.line
-    if current is None:
-        return None
+    newest = life.newest
     for line in life.lines.values():
-        if line.epoch < current.epoch and not line.gone and not line.outdated:
-            return Supersede(line.id, current.id)
+        if newest is not None and line.epoch < newest.epoch and not line.gone and not line.outdated:
+            return Supersede(line.id, newest.id)
     return None
 
 

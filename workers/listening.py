@@ -81,7 +81,9 @@ class HearingRuntime(Runtime[HearingState]):
         await self._look_up_ends()
         records = await reader.read(max_records=MEDIA_BATCH, wait_ms=MEDIA_WAIT_MS)
         for record in records:
-            self._hear(record)
+            # What lies beyond a place to be read again comes once more, after what is before it.
+            if record.position < self._from.get(record.partition, record.position + 1):
+                self._hear(record)
         self._finish_ended(reader)
         if not records:
             self._notice_gaps()

@@ -76,7 +76,7 @@ class Numbers(msgspec.Struct, frozen=True):
 
 
 class ToolUse(msgspec.Struct, frozen=True):
-    """The tool an intent calls. Arguments are templates: `{slot}`, and `[ ... ]` left out when a slot in it is empty."""
+    """The tool an intent calls. Arguments are templates: `{slot}`; `[ ... ]` goes when a slot in it is empty."""
 
     name: str
     arguments: dict[str, str] = {}

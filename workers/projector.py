@@ -59,6 +59,8 @@ class Projector:
     async def _step(self, membership: Membership, reader: Reader) -> None:
         if membership.assigned != self._assigned:
             await self._assign(membership.assigned, reader)
+            # What was withdrawn is another's from here on.
+            await membership.changed(wait_ms=0)
         if not self._assigned:
             await membership.changed(wait_ms=WAIT_MS)
             return

@@ -22,7 +22,7 @@ from schema import topics
 from schema.turn import TimerRang
 from workers.appender import Appender
 from workers.calls import Calls
-from workers.case import RoleWorker
+from workers.case import Case, RoleWorker
 
 logger = structlog.get_logger()
 S = TypeVar("S")
@@ -108,6 +108,8 @@ class Runtime(Generic[S]):
     async def _step(self, membership: Membership, reader: Reader) -> None:
         if membership.assigned != frozenset(self._ends):
             await self._assign(membership.assigned, reader)
+            # What was withdrawn is another's from here on: its calls were dropped above.
+            await membership.changed(wait_ms=0)
         if not self._ends:
             await membership.changed(wait_ms=self.limits.wait_ms)
             return
@@ -172,9 +174,14 @@ class Runtime(Generic[S]):
         for case in self.calls.cases.values():
             if case.flight and now - case.sent_at >= self.limits.repeat_ms:
                 self.calls.repeat(case)
-            if case.owed_since and not case.owned and now - case.owed_since >= self.limits.readopt_ms:
+            if not case.owned and not case.wants_adoption and self._is_neglected(case, now):
                 case.owed_since, case.wants_adoption = 0, True
                 self.calls.pump(case)
+
+    def _is_neglected(self, case: Case[S], now: int) -> bool:
+        """Whether the call's owner has let a decision or a timer wait for too long."""
+        owed_since = min([wait.until for wait in case.waits], default=now)
+        return now - min(owed_since, case.owed_since or now) >= self.limits.readopt_ms
 
     async def _commit(self, reader: Reader) -> None:
         if self.now() < self._commit_at:

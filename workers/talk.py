@@ -20,11 +20,17 @@ class TurnRules:
     min_words: int = 1  # words that make an interruption one
     min_voiced_ms: int = 240  # speech that interrupts before any word is known
     false_barge_in_ms: int = 1500  # speech ended without words for this long: the reply goes on
+    min_unclear_ms: int = 500  # speech without intelligible words that deserves an answer
     silence_ms: int = 8000  # nobody speaks for this long: a prompt
     max_prompts: int = 3
     dtmf_ms: int = 1000  # more digits may follow for this long
     clear_ms: int = 1000  # so long an interrupted reply waits for word of what was heard
     playback_slack_ms: int = 5000  # a peer that reports no playback is believed to have played after this
+
+    @property
+    def any_ms(self) -> int:
+        """A silence that ends every utterance."""
+        return max(self.complete_ms, self.unsure_ms, self.incomplete_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Utterance:
     """Something the caller said, typed or pressed, not yet taken into a turn."""
 
     id: str
-    text: str
+    text: str  # empty: speech that nobody could understand
     kind: str  # speech, text, dtmf
     at: int
     complete: bool | None = None
@@ -114,6 +120,7 @@ class Talk:
 
     speaking: bool = False
     speech: str = ""  # id of the speech event that opened the utterance
+    speech_on: str = ""  # the stream it is heard on
     spoke_at: int = 0
     silence_ms: int = 0
     voiced_at: int = 0

@@ -37,7 +37,7 @@ Rule = Callable[[Talk], Decision | None]
 
 def owed(talk: Talk) -> tuple[Decision, ...]:
     """What the state demands: one decision, or the timers to wait for, or nothing."""
-    if not talk.has_profile:
+    if not (talk.has_profile or talk.ended):
         return ()
     for rule in ENDING if talk.ended else RULES:
         decision = rule(talk)
@@ -74,7 +74,7 @@ def _greet(talk: Talk) -> Decision | None:
 
 def _continue(talk: Talk) -> Decision | None:
     reply = talk.reply
-    if reply is None or reply.interrupted or not talk.stream:
+    if reply is None or reply.interrupted or not talk.stream or not _may_still_sound(reply):
         return None
     if reply.orphaned:
         return _resume(reply, "takeover")
@@ -134,7 +134,7 @@ def _take_turn(talk: Talk) -> Decision | None:
     kinds = {utterance.kind for utterance in talk.said}
     kind = "dtmf" if kinds == {"dtmf"} else "text" if kinds == {"text"} else "speech"
     joint = "" if kind == "dtmf" else " "
-    text = joint.join(utterance.text for utterance in talk.said)
+    text = joint.join(utterance.text for utterance in talk.said if utterance.text)
     return TakeTurn(tuple(utterance.id for utterance in talk.said), text, kind)
 
 
@@ -186,12 +186,12 @@ ENDING: tuple[Rule, ...] = (_end_reply, _answer_open_tool)
 
 
 def waits(talk: Talk) -> tuple[Wait, ...]:
-    """The timers the state needs, in log time."""
+    """The timers the state needs, in log time; none for what its ringing could not change."""
     if not talk.stream:
         return ()
     found: list[Wait] = []
     reply, rules = talk.reply, talk.rules
-    if talk.said and reply is None and talk.turn is None:
+    if talk.said and reply is None and talk.turn is None and not talk.paused:
         last = talk.said[-1]
         if last.kind == "dtmf":
             found.append(Wait("dtmf", last.at + rules.dtmf_ms))
@@ -204,7 +204,7 @@ def waits(talk: Talk) -> tuple[Wait, ...]:
             found.append(Wait("playback", reply.touched_at + _unheard_ms(reply) + rules.playback_slack_ms))
     if reply is not None and reply.interrupted and not _is_silent(talk, reply):
         found.append(Wait("cleared", reply.interrupted_at + rules.clear_ms))
-    if reply is not None and reply.interrupted == "barge_in" and not talk.speaking:
+    if reply is not None and reply.interrupted == "barge_in" and not (talk.speaking or talk.wordless):
         found.append(Wait("false_barge_in", max(reply.interrupted_at, talk.stopped_at) + rules.false_barge_in_ms))
     if _nobody_speaks(talk):
         found.append(Wait("silence", talk.quiet_at + rules.silence_ms))

@@ -102,6 +102,7 @@ def _speech_started(talk: Talk, event: speech.SpeechStarted, position: int, at: 
         talk,
         speaking=True,
         speech=event.id,
+        speech_on=event.stream,
         spoke_at=at,
         silence_ms=0,
         words=0,
@@ -127,7 +128,8 @@ def _transcript_revised(talk: Talk, event: speech.TranscriptRevised, position: i
 
 def _transcript_settled(talk: Talk, event: speech.TranscriptSettled, position: int, at: int) -> Talk:
     text = plain(event.text).strip()
-    if not text:
+    if not text and (talk.reply is not None or event.end_ms - event.start_ms < talk.rules.min_unclear_ms):
+        # A cough, or an interruption that said nothing.
         return replace(talk, words=0, wordless=True, quiet_at=at)
     voiced_at = event.voiced_at or talk.voiced_at
     utterance = Utterance(event.id, text, "speech", at, event.complete, voiced_at)
@@ -136,7 +138,9 @@ def _transcript_settled(talk: Talk, event: speech.TranscriptSettled, position: i
 
 def _stream_heard(talk: Talk, event: speech.StreamHeard, position: int, at: int) -> Talk:
     # Hearing's last word on a stream also ends the speech it left open.
-    return replace(talk, speaking=False, wordless=not talk.said) if talk.speaking and not talk.stream else talk
+    if not talk.speaking or event.stream != talk.speech_on:
+        return talk
+    return replace(talk, speaking=False, wordless=not talk.said, stopped_at=at, quiet_at=at)
 
 
 def _text_typed(talk: Talk, event: stream.TextTyped, position: int, at: int) -> Talk:
@@ -150,7 +154,7 @@ def _dtmf_pressed(talk: Talk, event: stream.DtmfPressed, position: int, at: int)
 
 
 def _turn_released(talk: Talk, event: stream.TurnReleased, position: int, at: int) -> Talk:
-    return replace(talk, released=True, silence_ms=talk.rules.incomplete_ms)
+    return replace(talk, released=True, silence_ms=talk.rules.any_ms)
 
 
 def _timer_rang(talk: Talk, event: turn.TimerRang, position: int, at: int) -> Talk:
@@ -162,7 +166,7 @@ def _timer_rang(talk: Talk, event: turn.TimerRang, position: int, at: int) -> Ta
         case "dtmf":
             return replace(talk, dtmf_over=True)
         case "endpoint":
-            return replace(talk, silence_ms=talk.rules.incomplete_ms)
+            return replace(talk, silence_ms=talk.rules.any_ms)
         case "barge_in":
             return replace(talk, long_enough=talk.speaking)
         case "false_barge_in":

@@ -128,6 +128,12 @@ class Caller:
         self._opened_at = 0.0
         self._sent_ms = 0
         self._lost = asyncio.Event()
+        self._away_until = 0.0
+
+    @property
+    def door(self) -> str:
+        """The process that holds the caller's socket; empty: none does."""
+        return self._wire.door_name if self._wire is not None else ""
 
     async def run(self) -> None:
         """Returns when the caller is done with the call."""
@@ -202,8 +208,6 @@ class Caller:
         asyncio.get_running_loop().call_later(self._chance.random() * 8, wire.to_door, socket.Close("peer_lost"))
         self._lose(wire)
         await asyncio.sleep(away_s)
-
-    _away_until = 0.0
 
     async def _stay_connected(self) -> None:
         loop = asyncio.get_running_loop()

@@ -7,7 +7,7 @@ process has its own port; a cut port sends nothing more, but what it had sent go
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from types import TracebackType
@@ -17,6 +17,7 @@ from calltape.simulation.process import Process, world_context
 from calltape.simulation.shares import FaultyMembership, Shares
 from eventlog.memory import MemoryLog, MemoryReader
 from eventlog.port import Entry, LogClosed, LogUnavailable, Placed, Record
+from schema.topics import MEDIA
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +150,29 @@ class LogPort:
         self._process = process
         self._lag_ms = lag_ms
         self._is_cut = False
+        self._sends_left = 0
+        self._at_fuse: Callable[[], None] | None = None
 
     def cut(self) -> None:
         """From here on every call is inert: it neither appends nor returns."""
         self._is_cut = True
 
+    def light_fuse(self, sends: int, then: Callable[[], None]) -> None:
+        """Do something to the sender right after so many appends have left it: before it can read them back."""
+        self._sends_left, self._at_fuse = sends, then
+
     async def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
         await self._pass()
-        return await self._wire.send(self._process, topic, entries)
+        answer = self._wire.send(self._process, topic, entries)
+        self._burn(topic)
+        return await answer
+
+    def _burn(self, topic: str) -> None:
+        if self._at_fuse is not None and topic != MEDIA.name:
+            self._sends_left -= 1
+            if self._sends_left <= 0:
+                then, self._at_fuse = self._at_fuse, None
+                then()
 
     def reader(self, topic: str, positions: Mapping[int, int]) -> LogPortReader:
         return LogPortReader(self, self._wire.log.reader(topic, positions))

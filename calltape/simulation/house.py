@@ -14,7 +14,7 @@ from calltape.simulation.door import Door
 from calltape.simulation.faulty_log import NO_FAULTS, FaultyLog, LogPort
 from calltape.simulation.loop import VirtualLoop
 from calltape.simulation.plan import Event, Plan
-from calltape.simulation.process import Fate, Process
+from calltape.simulation.process import Fate, Process, world_context
 from calltape.simulation.socket import Socket
 from calltape.simulation.staff import Staff
 from eventlog.memory import MemoryLog
@@ -203,6 +203,8 @@ class House:
                 self.kill(name)
             case "fuse" if name in self.running:
                 self.running[name].process.light_fuse(event.steps, lambda: self._blow(name))
+            case "mail" if name in self.running:
+                self.running[name].port.light_fuse(event.steps, lambda: self._blow(name))
             case "freeze":
                 self.freeze(name, event.ms)
             case "rebalance":
@@ -220,9 +222,11 @@ class House:
         incarnation = self.running.get(name)
         if incarnation is not None:
             incarnation.process.stop(Fate.DEAD)
-            self.loop.call_soon(self.kill, name)
+            self.loop.call_soon(self.kill, name, context=world_context())
 
     def _victim(self, event: Event) -> str:
+        if event.who == "doors":  # whichever holds the caller's socket
+            return self.caller.door.rpartition(":")[0] or "door:a"
         if event.who == "door":
             return self.chance.choice(("door:a", "door:b"))
         return self.wire.shares.owner(event.who) or f"{event.who}:a"

@@ -239,8 +239,11 @@ def _heard_through(tape: Tape) -> Iterator[str]:
     marks: dict[tuple[str, int], int] = {}
     known: dict[tuple[str, int], int] = {}  # when the take began
     started: set[tuple[str, int]] = set()
+    latest = ""
     for one in tape.admitted:
         match one.event:
+            case stream.StreamOpened() as event:
+                latest = event.stream
             case turn.ReplySentence() as event:
                 texts[event.reply, event.index] = plain(event.text)
             case turn.ReplyStarted() | turn.ReplyResumed():
@@ -250,7 +253,7 @@ def _heard_through(tape: Tape) -> Iterator[str]:
             case stream.PlaybackMarked() | stream.PlaybackCleared() as event:
                 key = (event.reply, event.sentence)
                 marks[key] = max(marks.get(key, 0), event.heard_ms)
-            case stream.PlaybackStarted() as event:
+            case stream.PlaybackStarted() as event if event.stream == latest:  # an older one's word may come late
                 key = (event.reply, event.sentence)
                 begin_ms = _word_begin(texts.get(key, ""), known.get(key, 0))
                 if key in started and event.offset_ms < begin_ms - TOLERANCE_MS:

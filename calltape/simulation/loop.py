@@ -158,7 +158,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Cancel what is left, the dead included, now that nobody looks: their `finally` may run at last."""
         self._max_steps = self.steps + MAX_STEPS
         for process in self._processes:
-            process.fate = Fate.RUNNING
+            process.revive()
             self._ready.extend(process.release())
         for turn in range(5000):
             left = sorted(asyncio.all_tasks(self), key=_age)

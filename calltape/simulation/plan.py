@@ -8,14 +8,14 @@ from typing import Literal
 
 from calltape.simulation.faulty_log import NO_FAULTS, Faults
 
-Mishap = Literal["kill", "fuse", "freeze", "rebalance", "stall"]
+Mishap = Literal["kill", "fuse", "mail", "freeze", "rebalance", "stall"]
 WINDOW_S = 45.0
 ROLES = ("conversation", "hearing", "door")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One mishap. `steps`: for a fuse, the steps of the process until it is killed."""
+    """One mishap. `steps`: for a fuse, the steps of the process until it is killed; for mail, its appends."""
 
     at_s: float
     what: Mishap
@@ -63,10 +63,12 @@ def _drawn(chance: Random) -> Event:
     who = chance.choices(ROLES, (5, 3, 1))[0]
     draw = chance.random()
     at_s = chance.random() * WINDOW_S * 0.8
-    if draw < 0.3:
+    if draw < 0.15:
         return Event(at_s, "kill", who)
-    if draw < 0.55:
+    if draw < 0.3:
         return Event(at_s, "fuse", who, steps=chance.randint(1, 200))
+    if draw < 0.55:
+        return Event(at_s, "mail", who, steps=chance.randint(1, 12))
     if draw < 0.75:
         return Event(at_s, "freeze", who, ms=chance.choice((300, 2500, 6000, 12_000)))
     if draw < 0.9:

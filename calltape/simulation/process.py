@@ -61,6 +61,10 @@ class Process:
         if self.fate is not Fate.DEAD:
             self.fate = fate
 
+    def revive(self) -> None:
+        """The run is over: let it come to its end, where nobody hears it."""
+        self.fate, self._fuse = Fate.RUNNING, None
+
     def release(self) -> list[asyncio.Handle]:
         """The steps that waited, in their order; the scheduler takes them back."""
         parked, self._parked = self._parked, []

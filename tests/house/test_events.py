@@ -13,7 +13,7 @@ import pytest
 from calltape.catalogue import events_page
 from calltape.generate import broken_promises, pages
 from schema.envelope import Event, type_of
-from schema.jsonschema import Schema, schemas
+from schema.jsonschema import Schema, schemas, version_of
 from schema.registry import EVENTS, decode, encode
 from tests.house.tree import ROOT
 from tests.support.events import DATA, an_event
@@ -53,6 +53,11 @@ def test_the_data_fill_every_field_of_the_event(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(EVENTS))
 def test_every_event_says_what_it_means(name: str) -> None:
     assert EVENTS[name].__doc__ and EVENTS[name].__doc__ != Event.__doc__
+
+
+@pytest.mark.parametrize("name", sorted(EVENTS))
+def test_an_event_is_written_in_the_version_its_upcasts_lead_to(name: str) -> None:
+    assert an_event(name).version == version_of(name), "give the struct `version: int = N`"
 
 
 @pytest.mark.parametrize("name", sorted(EVENTS))

@@ -67,21 +67,21 @@ def out() -> Any:
 
 
 def test_pii_and_secrets_do_not_reach_a_log_line(out: io.StringIO) -> None:
-    logs.configure(form="json", to=out)
+    logs.configure("info", "json", to=out)
     structlog.get_logger().info("turn taken", call_id="CA1", pii_text="my secret", stream_token="t", jwt_secret="s")
     line = json.loads(out.getvalue())
     assert set(line) == {"event", "call_id", "level", "timestamp"}
 
 
 def test_pii_is_kept_where_the_operator_allows_it_and_secrets_never(out: io.StringIO) -> None:
-    logs.configure(form="json", pii=True, to=out)
+    logs.configure("info", "json", with_pii=True, to=out)
     structlog.get_logger().info("turn taken", pii_text="hello", authorization="Bearer x")
     line = json.loads(out.getvalue())
     assert line["pii_text"] == "hello" and "authorization" not in line
 
 
 def test_quiet_lines_are_not_written(out: io.StringIO) -> None:
-    logs.configure(level="warning", form="console", to=out)
+    logs.configure("warning", "console", to=out)
     structlog.get_logger().info("nothing much")
     structlog.get_logger().warning("something")
     assert "something" in out.getvalue() and "nothing much" not in out.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -219,3 +220,27 @@ def test_a_call_to_a_server_that_is_not_there_fails_and_says_so(shell: Shell) ->
 def test_a_simulated_call_needs_words_and_a_secret(shell: Shell) -> None:
     assert "nothing to say" in shell("call", "--unsigned").stderr
     assert "CALLTAPE_TWILIO_AUTH_TOKEN is not set" in shell("call", "--say", "hello").stderr
+
+
+def test_a_second_process_reads_along_while_the_log_is_written(shell: Shell) -> None:
+    """It sees what is appended after it began, at once, and stops quietly when it is interrupted."""
+    told = asyncio.run(_tail_while_writing(shell))
+    assert [json.loads(line)["type"] for line in told] == ["call.adopted", "profile.used"]
+
+
+async def _tail_while_writing(shell: Shell) -> list[bytes]:
+    first, *others = a_whole_call().records[:3]
+    async with open_log(f"sqlite:///{shell.folder / 'log.sqlite'}", now=lambda: BEGAN_AT) as log:
+        await log.append(EVENTS.name, [Entry(first.key, first.value)])
+        reading = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "calltape", "tail", "--from-start", "--json",
+            stdout=asyncio.subprocess.PIPE, cwd=shell.folder, env=shell.environment,
+        )  # fmt: skip
+        assert reading.stdout is not None
+        # Its first line says that it reads; what follows is appended only now.
+        await reading.stdout.readline()
+        await log.append(EVENTS.name, [Entry(record.key, record.value) for record in others])
+        told = [await reading.stdout.readline() for _ in others]
+        reading.send_signal(signal.SIGINT)
+        assert await reading.wait() == 130
+    return told

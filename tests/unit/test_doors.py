@@ -2,58 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from calltape.doors import announcement, require_doors
-from calltape.settings import Settings, load
 from calltape.terminal import Refused
+from tests.support.settings import plain_settings
 
 OPEN = {"twilio_auth_token": "token", "public_url": "https://voice.example.com"}
 
 
-def settings(**given: Any) -> Settings:
-    return load(**{"twilio_auth_token": "", "public_url": "", "doors": (), "host": "127.0.0.1"} | given)
-
-
 def test_a_door_whose_secrets_are_there_opens() -> None:
-    assert [door.is_open for door in require_doors(settings(**OPEN), dev=False)] == [True]
+    assert [door.is_open for door in require_doors(plain_settings(**OPEN), dev=False)] == [True]
 
 
 def test_a_server_without_any_open_door_does_not_start() -> None:
     with pytest.raises(Refused, match=r"CALLTAPE_TWILIO_AUTH_TOKEN and CALLTAPE_PUBLIC_URL.*--dev"):
-        require_doors(settings(), dev=False)
+        require_doors(plain_settings(), dev=False)
 
 
 def test_in_development_nothing_needs_a_secret() -> None:
-    assert [door.is_open for door in require_doors(settings(), dev=True)] == [True]
+    assert [door.is_open for door in require_doors(plain_settings(), dev=True)] == [True]
 
 
 def test_development_is_for_this_machine_alone() -> None:
     with pytest.raises(Refused, match=r"127\.0\.0\.1"):
-        require_doors(settings(host="0.0.0.0"), dev=True)
+        require_doors(plain_settings(host="0.0.0.0"), dev=True)
 
 
 def test_a_door_that_was_asked_for_must_open() -> None:
     with pytest.raises(Refused, match="must open"):
-        require_doors(settings(doors=("twilio",)), dev=False)
+        require_doors(plain_settings(doors=("twilio",)), dev=False)
     with pytest.raises(Refused, match="the doors are twilio"):
-        require_doors(settings(doors=("front",), **OPEN), dev=False)
+        require_doors(plain_settings(doors=("front",), **OPEN), dev=False)
 
 
 def test_the_webhook_is_told_as_the_world_sees_it() -> None:
-    told = "\n".join(announcement(settings(**OPEN), dev=False, port=8080))
+    told = "\n".join(announcement(plain_settings(**OPEN), dev=False, port=8080))
     assert "https://voice.example.com/twilio/voice" in told
     assert "Door twilio: open" in told
 
 
 def test_a_shut_door_is_told_with_what_it_lacks() -> None:
-    told = "\n".join(announcement(settings(twilio_auth_token="x"), dev=False, port=8080))
+    told = "\n".join(announcement(plain_settings(twilio_auth_token="x"), dev=False, port=8080))
     assert "shut: set CALLTAPE_PUBLIC_URL" in told
 
 
 def test_in_development_the_next_thing_to_type_is_told() -> None:
     assert "calltape call --unsigned --to http://127.0.0.1:4711" in "\n".join(
-        announcement(settings(), dev=True, port=4711)
+        announcement(plain_settings(), dev=True, port=4711)
     )

@@ -29,7 +29,7 @@ NAMES = {"follow_up": "follow up", "action_item": "action item"}
 
 
 class Extractive:
-    """Implements `workers.engines.port.Summariser` from the rules of one profile; the same call gives the same summary."""
+    """Implements `workers.engines.port.Summariser` from the rules of one profile."""
 
     def __init__(self, profile: Profile, grammar: Grammar | None = None) -> None:
         self._grammar = grammar or Grammar(profile)

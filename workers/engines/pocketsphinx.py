@@ -109,6 +109,7 @@ class Utterances:
         self._latest = 0  # the newest question's number
         self._pending = False
         self._answer: Message | None = None  # to the newest question
+        self._guessing = False  # whether that was asked in a hurry
         self._silence_ms = 0
         self._loudest, self._quiet_ms, self._ahead = 1, 0, False
         self._finishing = self._closed = False
@@ -168,6 +169,7 @@ class Utterances:
                 words = f"the grammar has words the dictionary lacks: {', '.join(sorted(unknown))}"
                 raise EngineError("unknown_words", words, retryable=False)
             self._caller_id = self._child.register(self._heard)
+            self._child.send({"do": "load", "name": self._name, "grammar": self._request.grammar})
         except EngineError as error:
             self._loop.call_soon(self._fail, error)
 
@@ -189,15 +191,16 @@ class Utterances:
         if self._quiet_ms >= AHEAD_MS and not self._ahead:
             self._ask()
             self._ahead = True
-        elif not self._pending and len(self._audio) - self._asked_bytes >= INTERIM_MS * self._bytes_ms:
-            self._ask()
+        elif not self._ahead and not self._pending and len(self._audio) - self._asked_bytes >= INTERIM_MS * self._bytes_ms:
+            self._ask(guess=True)
 
-    def _ask(self) -> None:
+    def _ask(self, *, guess: bool = False) -> None:
         self._latest = next(self._question)
         self._asked_bytes = len(self._audio)
-        self._pending, self._answer = True, None
+        self._pending, self._answer, self._guessing = True, None, guess
         question = {"do": "hear", "id": self._caller_id, "utterance": self._latest, "pcm": bytes(self._audio)}
         question |= {"name": self._name, "grammar": self._request.grammar, "sample_rate": self._request.sample_rate}
+        question["guess"] = guess
         self._child.send(question)
 
     def _heard(self, answer: Message | None) -> None:
@@ -218,12 +221,15 @@ class Utterances:
             self._fail(EngineError("refused", answer["error"], retryable=False))
             return
         confidence = confidence_of(answer)
+        if self._guessing:
+            # Good enough to show; never to settle: the pause asks again.
+            if answer["text"] and not self._silence_ms and not self._finishing:
+                self._tell(Interim(answer["text"], confidence))
+            return
         complete = bool(answer["complete"]) and confidence >= ACCEPTED
         enough_ms = self._request.complete_ms if complete else self._request.incomplete_ms
         if self._finishing or self._silence_ms >= enough_ms:
             self._settle(answer, confidence, complete)
-        elif answer["text"] and not self._silence_ms:
-            self._tell(Interim(answer["text"], confidence))
 
     def _settle(self, answer: Message, confidence: float, complete: bool) -> None:
         assert self._began_ms is not None

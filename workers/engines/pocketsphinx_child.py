@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soxr
 
+from workers.engines.automaton import Automaton, compile_jsgf
 from workers.engines.child import Message, serve
 
 FRAME_S = 0.01
@@ -35,19 +37,26 @@ class Ear:
         self._decoder: Any = pocketsphinx.Decoder(
             samprate=SAMPLE_RATE, lm=None, loglevel="FATAL", fdict=SILENCE_ONLY, **SEARCH
         )
-        self._grammars: dict[str, str] = {}
+        self._grammars: dict[str, Automaton] = {}
         self._loaded: set[str] = set()
 
-    def hear(self, pcm: bytes, name: str, grammar: str) -> Message:
+    def load(self, name: str, grammar: str) -> None:
+        """Get ready for this grammar before its first utterance comes."""
+        self._search(name, grammar)
+        if grammar:
+            self._load_garbage()
+
+    def hear(self, pcm: bytes, name: str, grammar: str, *, guess: bool = False) -> Message:
         """The best words for one utterance (s16le, 16 kHz), their score, and what speaks against them.
 
-        `garbage` is the score of any sounds at all; `passed_over` the share of loud frames taken for silence.
+        `garbage` is the score of any sounds at all; `passed_over` the share of loud frames taken for silence. A `guess`
+        goes without both: it is for an utterance that still goes on, and in a hurry.
         """
         search = self._search(name, grammar)
         score, text, words, frames = self._decode(search, pcm)
         found: Message = {"text": text, "score": score, "words": words, "frames": frames, "complete": False}
-        if grammar and text:
-            found["complete"] = bool(self._decoder.get_fsg(search).accept(text))
+        if grammar and text and not guess:
+            found["complete"] = self._grammars[search].accepts(text)
             found["passed_over"] = passed_over(pcm, words)
             self._load_garbage()
             found["garbage"] = self._decode(GARBAGE, pcm)[0]
@@ -61,9 +70,14 @@ class Ear:
             return FREE
         if name not in self._grammars:
             while len(self._grammars) >= MAX_GRAMMARS:
-                self._decoder.remove_search(self._grammars.pop(next(iter(self._grammars))))
-            self._decoder.add_jsgf_string(name, grammar)
-            self._grammars[name] = name
+                self._decoder.remove_search(oldest := next(iter(self._grammars)))
+                del self._grammars[oldest]
+            automaton = compile_jsgf(grammar)
+            end = automaton.states  # one final state, where every sentence's end leads
+            arcs = [(source, target, 1.0, word) for source, word, target in automaton.arcs]
+            ends = [(state, end, 1.0) for state in sorted(automaton.finals)]
+            self._decoder.add_fsg(name, self._decoder.create_fsg(name, 0, end, [*arcs, *ends]))
+            self._grammars[name] = automaton
         return name
 
     def _load_garbage(self) -> None:
@@ -118,7 +132,7 @@ def _hear(ear: Ear, message: Message, reply: Callable[[Message], None]) -> None:
     answer = {"id": message["id"], "utterance": message["utterance"]}
     try:
         pcm = resample_whole(message["pcm"], message["sample_rate"])
-        reply({**answer, **ear.hear(pcm, message["name"], message["grammar"])})
+        reply({**answer, **ear.hear(pcm, message["name"], message["grammar"], guess=message["guess"])})
     except (RuntimeError, ValueError) as problem:
         reply({**answer, "error": f"the grammar or the audio was refused: {problem}"})
 
@@ -135,6 +149,9 @@ def _main() -> None:
                 reply({"ready": False, "error": f"pocketsphinx cannot run ({problem}): pip install 'calltape[demo]'"})
             else:
                 reply({"ready": True})
+        elif ear is not None and message["do"] == "load":
+            with suppress(RuntimeError, ValueError):  # said to whoever asks for words in it
+                ear.load(message["name"], message["grammar"])
         elif ear is not None:
             _hear(ear, message, reply)
 

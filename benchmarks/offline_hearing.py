@@ -1,0 +1,166 @@
+"""How well the offline engines hear the notes profile: sentences nobody tuned on, over a telephone line.
+
+python benchmarks/offline_hearing.py [--json] [--sentences FILE] [--voices N]: each sentence is spoken by espeak-ng
+in three voices and at three rates, coded as mu-law, heard by pocketsphinx with the profile's grammar and understood
+by the profile's patterns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from audio import mulaw
+from audio.resample import resample
+from workers.engines.espeak import Espeak
+from workers.engines.pocketsphinx import PocketSphinx
+from workers.engines.port import Failed, Finished, Heard, HearingRequest, Settled
+from workers.grammar import Grammar
+from workers.profiles import Profile, load_profile
+
+HELD_OUT = Path(__file__).parent / "sentences" / "held_out.yaml"
+VOICES = ("en-us", "en-gb", "en-us+f3")
+RATES_WPM = (130, 150, 170)
+FRAME_BYTES = 640  # 20 ms at 16 kHz
+LEAD_MS, TAIL_MS = 300, 1300  # silence around the sentence; the tail is longer than the longest endpoint
+WANTED_UNDERSTOOD, MOST_INVENTED = 0.80, 2
+
+
+@dataclass
+class Score:
+    """What was understood of what was said."""
+
+    said: Counter[str] = field(default_factory=Counter)
+    understood: Counter[str] = field(default_factory=Counter)
+    slots_said: int = 0
+    slots_understood: int = 0
+    outside: set[str] = field(default_factory=set)
+    invented: dict[str, str] = field(default_factory=dict)
+    outside_spoken: int = 0
+    invented_spoken: int = 0
+    misheard: list[dict[str, str]] = field(default_factory=list)
+
+    def report(self) -> dict[str, Any]:
+        total = sum(self.said.values())
+        share = sum(self.understood.values()) / total if total else 0.0
+        return {
+            "ok": share >= WANTED_UNDERSTOOD and len(self.invented) <= MOST_INVENTED,
+            "utterances": total,
+            "intents_understood": round(share, 3),
+            "slots_understood": round(self.slots_understood / self.slots_said, 3) if self.slots_said else None,
+            "intents": {name: {"said": n, "understood": self.understood[name]} for name, n in self.said.items()},
+            "outside": len(self.outside),
+            "outside_that_became_an_intent": len(self.invented),
+            "outside_utterances": self.outside_spoken,
+            "outside_utterances_that_became_an_intent": self.invented_spoken,
+            "invented": self.invented,
+            "misheard": self.misheard,
+        }
+
+
+async def speak(voice: Espeak, text: str, name: str, rate_wpm: int) -> bytes:
+    """The sentence as a telephone brings it: s16le at 16 kHz that went through mu-law at 8 kHz."""
+    line = mulaw.silence(LEAD_MS) + await voice.mulaw(text, name, rate_wpm) + mulaw.silence(TAIL_MS)
+    return resample(mulaw.decode(line), 8000, 16000)
+
+
+async def hear(ear: PocketSphinx, profile: Profile, jsgf: str, pcm: bytes) -> str:
+    """The settled words of one utterance."""
+    heard: asyncio.Queue[Heard] = asyncio.Queue()
+    request = HearingRequest(profile.language, 16000, phrases=profile.phrases, grammar=jsgf)
+    stream = ear.open(request, heard.put_nowait)
+    try:
+        stream.feed(pcm[: 2 * 16 * LEAD_MS])
+        stream.speech_started(LEAD_MS)
+        for at in range(2 * 16 * LEAD_MS, len(pcm), FRAME_BYTES):
+            stream.feed(pcm[at : at + FRAME_BYTES])
+        stream.finish()
+        return await _settled(heard)
+    finally:
+        stream.close()
+
+
+async def _settled(heard: asyncio.Queue[Heard]) -> str:
+    words: list[str] = []
+    while not isinstance(said := await heard.get(), Finished):
+        if isinstance(said, Failed):
+            raise said.error
+        if isinstance(said, Settled):
+            words.append(said.text)
+    return " ".join(filter(None, words))
+
+
+async def measure(path: Path, spoken: list[tuple[str, int]]) -> Score:
+    profile = load_profile("notes")
+    grammar, score = Grammar(profile), Score()
+    jsgf, body = grammar.jsgf(), yaml.safe_load(path.read_text(encoding="utf-8"))
+    async with Espeak() as voice, PocketSphinx() as ear:
+        for sentence, (name, rate_wpm) in itertools.product(body["understood"], spoken):
+            text = await hear(ear, profile, jsgf, await speak(voice, sentence["say"], name, rate_wpm))
+            count_inside(score, grammar, sentence, text, f"{name} {rate_wpm}")
+        for say, (name, rate_wpm) in itertools.product(body["outside"], spoken):
+            text = await hear(ear, profile, jsgf, await speak(voice, say, name, rate_wpm))
+            count_outside(score, grammar, say, text)
+    return score
+
+
+def count_inside(score: Score, grammar: Grammar, sentence: Mapping[str, Any], text: str, voice: str) -> None:
+    match, slots = grammar.understand(text), sentence.get("slots", {})
+    right = match is not None and match.intent.name == sentence["intent"]
+    score.said[sentence["intent"]] += 1
+    score.understood[sentence["intent"]] += right
+    score.slots_said += len(slots)
+    score.slots_understood += sum(match.slots.get(key) == value for key, value in slots.items()) if match else 0
+    if not right:
+        score.misheard.append({"said": sentence["say"], "heard": text, "voice": voice})
+
+
+def count_outside(score: Score, grammar: Grammar, say: str, text: str) -> None:
+    match = grammar.understand(text)
+    score.outside.add(say)
+    score.outside_spoken += 1
+    if match is not None:
+        score.invented_spoken += 1
+        score.invented[say] = match.intent.name
+
+
+def show(report: Mapping[str, Any]) -> None:
+    for name, count in report["intents"].items():
+        print(f"{name:14} {count['understood']:4} of {count['said']}")
+    print(f"\nintents understood: {report['intents_understood']:.1%} of {report['utterances']} (wanted: 80 %)")
+    print(f"slots understood:   {report['slots_understood']:.1%}")
+    print(
+        f"outside sentences that became an intent in any voice: {report['outside_that_became_an_intent']} of "
+        f"{report['outside']} (wanted: at most {MOST_INVENTED}); utterances: "
+        f"{report['outside_utterances_that_became_an_intent']} of {report['outside_utterances']}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--sentences", type=Path, default=HELD_OUT)
+    parser.add_argument("--voices", type=int, default=9, help="of the nine voice and rate pairs, use the first N")
+    options = parser.parse_args()
+    # The first three differ in voice and in rate, so that a short run sees all of them.
+    every = [(VOICES[n % 3], RATES_WPM[(n + n // 3) % 3]) for n in range(9)]
+    report = asyncio.run(measure(options.sentences, every[: options.voices])).report()
+    if options.json:
+        print(json.dumps(report, indent=2))
+    else:
+        show(report)
+    return 0 if report["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

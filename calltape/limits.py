@@ -1,0 +1,46 @@
+"""The doors' configuration, filled from the settings."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from calltape.settings import Settings
+from ingest.config import IngestConfig, Limits, TwilioSecrets
+
+
+def ingest_config(settings: Settings, *, dev: bool) -> IngestConfig:
+    """Everything the doors are told. Seconds become milliseconds: inside the house time is counted in those."""
+    return IngestConfig(
+        instance=settings.instance,
+        public_url=settings.public_url,
+        dev=dev,
+        twilio=TwilioSecrets(settings.twilio_account_sid, settings.twilio_auth_token.get_secret_value()),
+        agent=settings.agent,
+        trusted_proxies=settings.trusted_proxies,
+        limits=limits(settings),
+        drain_ms=_ms(settings.drain),
+        version=version("calltape"),
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """Where patience ends."""
+    return Limits(
+        connections=settings.max_connections,
+        frames_a_second=settings.max_frames_per_second,
+        frames_bucket=settings.frame_burst,
+        over_rate_ms=_ms(settings.over_limit),
+        frame_bytes=settings.max_message_bytes,
+        idle_ms=_ms(settings.idle),
+        call_ms=_ms(settings.longest_call),
+        start_ms=_ms(settings.start_timeout),
+        stalled_ms=_ms(settings.stalled_peer),
+        unsent_bytes=settings.max_queued_bytes,
+        bad_in_a_row=settings.max_bad_frames,
+        resumes_a_minute=settings.max_resumes_per_minute,
+        token_ms=_ms(settings.stream_token),
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

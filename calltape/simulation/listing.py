@@ -1,0 +1,34 @@
+"""A run's events as lines a person can follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from calltape.simulation.house import BEGAN_MS, Outcome
+from schema.admit import Admission, admit
+from schema.call import ProfileUsed
+from schema.envelope import AnyEvent, Event, type_of
+from schema.registry import decode
+
+ENVELOPE = frozenset({"type", "id", "call_id", *Event.__struct_fields__})
+
+
+def events_of(outcome: Outcome) -> Iterator[str]:
+    """`position ms [void] type id {what it says}`, in the log's order."""
+    admission = Admission()
+    for record in outcome.events:
+        event = decode(record.value)
+        after = admit(admission, event)
+        admission = after or admission
+        void = "    " if after is not None else "VOID"
+        yield f"{record.position:5} {record.at - BEGAN_MS:7} {void} {type_of(event)} {event.id} {_body(event)}"
+
+
+def _body(event: AnyEvent) -> str:
+    if isinstance(event, ProfileUsed):
+        return event.hash
+    said: dict[str, Any] = msgspec.to_builtins(event)
+    return " ".join(f"{name}={value}" for name, value in said.items() if name not in ENVELOPE and value not in ({}, ()))
