@@ -62,6 +62,7 @@ class Demo:
     result: dict[str, Any]
     problems: tuple[str, ...]
     data: Path
+    waited_ms: tuple[int | None, ...] = ()  # by the caller, from its last audible sample to the answer's first
 
 
 async def run_demo(script: Script, folder: Path, on_event: Callable[[AnyEvent, int], None]) -> Demo:
@@ -187,4 +188,5 @@ def _judged(shown: dict[str, Any], report: CallReport, script: Script, settings:
         "recording": recording,
         "events": shown.get("events", 0),
     }
-    return Demo(result, tuple(problems), settings.data)
+    waited_ms = tuple(turn.first_audio_ms for turn in report.turns)
+    return Demo(result, tuple(problems), settings.data, waited_ms)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ingest.config import Pace
 from schema.call import CallAdopted
@@ -92,10 +92,10 @@ class _Sentence:
     started: bool = False
     marked: bool = False  # its first mark came back
     done: bool = False
+    pieces: deque[tuple[int, bytes]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.received_ms = self.written_ms = self.heard_ms = self.start_ms
-        self.pieces: deque[tuple[int, bytes]] = deque()
 
 
 @dataclass(slots=True)

@@ -61,8 +61,12 @@ def draft(
             )
         case Interrupt():
             return ReplyInterrupted(
-                id=id_, call_id=call_id, reply=decision.reply, why=decision.why, cause=decision.cause
-            )  # type: ignore[arg-type]
+                id=id_,
+                call_id=call_id,
+                reply=decision.reply,
+                why=decision.why,  # type: ignore[arg-type]
+                cause=decision.cause,
+            )
         case Resume():
             return ReplyResumed(
                 id=id_,

@@ -212,7 +212,7 @@ class RuleAgent:
 
     def _repeat(self, dialogue: Dialogue, match: Match, now: datetime) -> Answer:
         """What was not heard, from the sentence on in which it stopped; all of it if everything was heard."""
-        if dialogue.last is None:
+        if dialogue.last is None or not dialogue.last.text.strip():
             return dialogue, _say(self._profile.texts.nothing_to_repeat)
         sentences = SENTENCE_END.split(dialogue.last.text)
         return dialogue, _say(*sentences[_heard_sentences(dialogue.last) % len(sentences) :])

@@ -29,7 +29,9 @@ def fold(talk: Talk, event: AnyEvent, position: int, at: int) -> Talk:
 
 def _call_started(talk: Talk, event: call.CallStarted, position: int, at: int) -> Talk:
     lines = tuple(
-        CallerSaid(plain(line.text)) if line.speaker == "caller" else AgentSaid(*[plain(line.text)] * 2, "turn")
+        CallerSaid(plain(line.text))
+        if line.speaker == "caller"
+        else AgentSaid(plain(line.text), plain(line.text), "turn")
         for line in event.history
     )
     return Talk(agent=event.agent, language=event.language, started_at=at, quiet_at=at, history=lines)

@@ -35,7 +35,7 @@ def demo(
         import pocketsphinx  # noqa: F401
     except ImportError as error:
         raise Refused(f"the offline engines are missing ({error.name}): pip install 'calltape[demo]'") from error
-    configure("error", "console", with_pii=False)
+    configure(level="error")
     folder = data or Path(tempfile.mkdtemp(prefix="calltape-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     script = spoken(words) if words else SCRIPT

@@ -175,6 +175,7 @@ class Caller:
     async def _do(self, step: Step) -> None:
         match step.deed:
             case "say":
+                await self._connected()
                 self._speak(step)
             case "cough":
                 self._say.extend([voice.frame_of(voice.COUGH)] * (step.ms // voice.FRAME_MS))
@@ -192,6 +193,13 @@ class Caller:
             case "hang_up":
                 self.over.set()
                 await asyncio.sleep(3600)
+
+    async def _connected(self) -> None:
+        """Nobody talks into a dead line for longer than this."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while self._wire is None and loop.time() < began + LONGEST_WAIT_S:
+            await asyncio.sleep(0.1)
 
     def _speak(self, step: Step) -> None:
         for number, word in enumerate(step.words):

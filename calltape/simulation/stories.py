@@ -40,7 +40,7 @@ STORIES: dict[str, Story] = {
     "d": Story(
         "ingest dies while the caller speaks; a new stream to another; a reply pending",
         (Step("say", words=(1, 2, 4)), Step("say", after=300, words=(5, 6, 8, 10, 12)), GOODBYE),
-        Plan((Event(0.9, "kill", "doors"), Event(4.0, "kill", "doors")), until_s=30.0),
+        Plan((Event(2.2, "kill", "doors"), Event(8.0, "kill", "doors")), until_s=30.0),
     ),
     "e": Story(
         "hearing lags 3 s, the caller hangs up mid-word",

@@ -50,8 +50,8 @@ class Extractive:
     def _unconfirmed(
         self, lines: Sequence[SpokenLine], caller: Sequence[SpokenLine], tools: Sequence[ToolOutcome]
     ) -> tuple[ActionFound, ...]:
-        """Wishes the caller voiced that no tool was called for, unless the caller took them back."""
-        cited = {cite for outcome in tools for cite in outcome.cites}
+        """Wishes the caller voiced that no tool fulfilled, unless the caller took them back."""
+        cited = {cite for outcome in tools if outcome.ok for cite in outcome.cites}
         done = {outcome.arguments.get("title", "") for outcome in tools if outcome.ok}
         found: dict[str, ActionFound] = {}
         latest = ""

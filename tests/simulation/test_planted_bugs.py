@@ -1,0 +1,100 @@
+"""A simulator that finds nothing proves nothing: each bug planted here breaks a promise, and some seed must say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import workers.calls
+from calltape.simulation.run import simulate
+from ingest.playing import Playlist
+from schema.admit import Admission, admit
+from schema.envelope import AnyEvent, Event
+from schema.turn import ToolCalled
+from workers import hearing
+from workers.case import Case
+from workers.conversation import ConversationRole
+from workers.toolwork import run_tool
+
+SEEDS = 60
+
+
+def _broken(seeds: int = SEEDS) -> set[str]:
+    """The invariants that some seed found broken; stops at the first such seed."""
+    found: set[str] = set()
+    for seed in range(1, seeds + 1):
+        found |= {failure.invariant for failure in simulate(1, seed).failed}
+        if found:
+            break
+    return found
+
+
+def test_a_judge_who_admits_everything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lenient(state: Admission, event: AnyEvent) -> Admission:
+        return admit(state, event) or state
+
+    monkeypatch.setattr(workers.calls, "admit", lenient)
+    assert _broken()
+
+
+def test_a_tool_that_runs_before_its_call_was_read_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ConversationRole._ready
+
+    def hasty(self: ConversationRole, case: Case[Any], event: Event) -> None:
+        if isinstance(event, ToolCalled):
+            import asyncio
+
+            from workers.talk import Tool
+
+            tool = Tool(event.id, event.reply, event.name, {}, event.repeatable, 0)
+            work = run_tool(
+                self.desk.tools.get(event.name),
+                tool,
+                call_id=case.call_id,
+                new_id=self.desk.new_id,
+                emit=lambda returned: None,
+            )
+            _KEPT.append(asyncio.get_running_loop().create_task(work))
+        honest(self, case, event)
+
+    monkeypatch.setattr(ConversationRole, "_ready", hasty)
+    assert "a tool takes effect once" in _broken()
+
+
+def test_a_reply_that_starts_over_on_a_new_stream_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.conversation.word_start_ms", lambda text, duration_ms, heard_ms: 0)
+    assert "what was heard is not said again" in _broken()
+
+
+def test_a_playlist_that_writes_a_millisecond_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Playlist._grow
+
+    def forgetful(self: Playlist, sentence: Any, message: Any, now: int) -> bool:
+        sentence.received_ms = min(sentence.received_ms, message.offset_ms)
+        return honest(self, sentence, message, now)
+
+    monkeypatch.setattr(Playlist, "_grow", forgetful)
+    monkeypatch.setattr(Playlist, "take", property(lambda self: 0, lambda self, value: None), raising=False)
+    assert "nothing is said twice" in _broken()
+
+
+def test_a_hearing_that_begins_at_the_beginning_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = hearing._with
+
+    def forgetful(state: hearing.HearingState, stream_id: str, **changes: Any) -> hearing.HearingState:
+        return honest(state, stream_id, **{name: 0 if name == "through_ms" else v for name, v in changes.items()})
+
+    monkeypatch.setattr(hearing, "_with", forgetful)
+    broken = _broken()
+    assert broken & {"every utterance is settled once", "the words are what was said"}
+
+
+_KEPT: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    _KEPT.clear()

@@ -1,0 +1,55 @@
+"""A hundred calls with faults drawn from their seeds, and every seed that once found something."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from calltape.simulation.listing import events_of
+from calltape.simulation.run import quiet, run_seed, simulate
+
+# What each found is told in the history of the file it was found in.
+FAILED_ONCE = (14, 22, 34, 38, 39, 42, 54, 59, 62, 119, 150, 159, 195)
+
+
+def test_a_hundred_seeds_break_no_invariant() -> None:
+    result = simulate(100, 1000)
+    assert result.failed == []
+    assert result.seeds == 100
+    assert {"lose", "lose_answer", "double", "slow", "stall", "zombie"} <= result.happened.keys()
+
+
+@pytest.mark.parametrize("seed", FAILED_ONCE)
+def test_a_seed_that_once_failed_holds(seed: int) -> None:
+    with quiet():
+        assert run_seed(seed).violations == ()
+
+
+def test_the_result_says_what_the_command_prints() -> None:
+    result = simulate(2, 1)
+    assert result.as_json() == {"seeds": 2, "failed": [], "seconds": round(result.seconds, 3)}
+
+
+SCRIPT = """
+from calltape.simulation.listing import events_of
+from calltape.simulation.run import quiet, run_seed
+with quiet():
+    print("\\n".join(events_of(run_seed(31).outcome)))
+"""
+
+
+def test_a_seed_gives_the_same_events_in_every_process() -> None:
+    """Whatever the hashes of that process are: an order taken from a set would show."""
+    with quiet():
+        outcome = run_seed(31).outcome
+    assert outcome is not None
+    here = "\n".join(events_of(outcome))
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        there = subprocess.run(
+            [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True
+        )
+        assert there.stdout.strip() == here.strip()
