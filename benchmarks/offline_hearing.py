@@ -71,7 +71,11 @@ class Score:
 
 async def speak(voice: Espeak, text: str, name: str, rate_wpm: int) -> bytes:
     """The sentence as a telephone brings it: s16le at 16 kHz that went through mu-law at 8 kHz."""
-    line = mulaw.silence(LEAD_MS) + await voice.mulaw(text, ESPEAK_NAMES.get(name, name), rate_wpm) + mulaw.silence(TAIL_MS)
+    line = (
+        mulaw.silence(LEAD_MS)
+        + await voice.mulaw(text, ESPEAK_NAMES.get(name, name), rate_wpm)
+        + mulaw.silence(TAIL_MS)
+    )
     return resample(mulaw.decode(line), 8000, 16000)
 
 
@@ -101,10 +105,10 @@ async def _settled(heard: asyncio.Queue[Heard]) -> str:
     return " ".join(filter(None, words))
 
 
-async def measure(path: Path, spoken: list[tuple[str, int]]) -> Score:
+async def measure(body: Mapping[str, Any], spoken: list[tuple[str, int]]) -> Score:
     profile = load_profile("notes")
     grammar, score = Grammar(profile), Score()
-    jsgf, body = grammar.jsgf(), yaml.safe_load(path.read_text(encoding="utf-8"))
+    jsgf = grammar.jsgf()
     async with Espeak() as voice, PocketSphinx() as ear:
         for sentence, (name, rate_wpm) in itertools.product(body["understood"], spoken):
             text = await hear(ear, profile, jsgf, await speak(voice, sentence["say"], name, rate_wpm))
@@ -155,7 +159,8 @@ def main() -> int:
     options = parser.parse_args()
     # The first three differ in voice and in rate, so that a short run sees all of them.
     every = [(VOICES[n % 3], RATES_WPM[(n + n // 3) % 3]) for n in range(9)]
-    report = asyncio.run(measure(options.sentences, every[: options.voices])).report()
+    body = yaml.safe_load(options.sentences.read_text(encoding="utf-8"))
+    report = asyncio.run(measure(body, every[: options.voices])).report()
     if options.json:
         print(json.dumps(report, indent=2))
     else:

@@ -13,8 +13,10 @@ from typer.main import get_command
 from calltape.commands.call import call
 from calltape.commands.calls import calls
 from calltape.commands.check import check
+from calltape.commands.demo import demo
 from calltape.commands.migrate import migrate
 from calltape.commands.show import show
+from calltape.commands.simulate import simulate
 from calltape.commands.tail import tail
 from calltape.commands.token import token
 from calltape.terminal import Refused
@@ -22,7 +24,7 @@ from calltape.terminal import Refused
 if TYPE_CHECKING:
     from calltape.catalogue import Verb
 
-VERBS: tuple[Callable[..., Any], ...] = (calls, show, tail, call, check, migrate, token)
+VERBS: tuple[Callable[..., Any], ...] = (demo, calls, show, tail, call, check, migrate, token, simulate)
 
 # Errors that are sentences for whoever typed the command. A module that was never imported raised nothing.
 SENTENCES = (

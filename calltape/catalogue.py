@@ -173,7 +173,8 @@ def _type(field: Schema, definitions: Schema) -> str:
     if field.get("type") == "object":
         inner = field.get("additionalProperties")
         return f"map of {_type(inner, definitions)}" if isinstance(inner, dict) and inner else "object"
-    return str(field.get("type", "anything")) + private
+    kind = "bytes" if "contentEncoding" in field else field.get("type", "anything")
+    return str(kind) + private
 
 
 def _reference(name: str, definitions: Schema) -> str:

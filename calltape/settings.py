@@ -115,7 +115,6 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = Field(
         (), description="Networks (CIDR, comma separated) from which `X-Forwarded-For` is believed."
     )
-    metrics_port: Port = Field(0, description="Health and metrics of roles without a door; 0 is off.")
     instance: str = Field(
         default_factory=socket.gethostname,
         description="Static name of this process: mailbox and group member. Default: the host's name.",
@@ -143,9 +142,9 @@ class Settings(BaseSettings):
     jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
         SecretStr(""), description="Key (HS256, at least 32 bytes) of the tokens `calltape token` signs."
     )
-    jwt_issuer: str = Field("", description="Issuer (`iss`) of tokens; empty: none is asked for.")
-    jwt_audience: str = Field("", description="Audience (`aud`) of tokens; empty: none is asked for.")
-    jwt_tenant_claim: str = Field("tenant", description="The claim that names the tenant.")
+    jwt_issuer: str = Field("", description="Issuer (`iss`) of the tokens; empty: none.")
+    jwt_audience: str = Field("", description="Audience (`aud`) of the tokens; empty: none.")
+    jwt_tenant_claim: str = Field("tenant", description="The claim of the tokens that names the tenant.")
 
     # Who answers
     agent: str = Field("notes", description="Agent profile: the name of a shipped one, or a path to a YAML file.")

@@ -102,7 +102,8 @@ class Calls(Generic[S]):
 
     def _adopted(self, case: Case[S], event: CallAdopted) -> None:
         """Who reads a later adoption falls silent; whose own is still to be read adopts again behind it."""
-        mine = event.owner == self.owner
+        # While a partition is folded anew, an adoption from before it was taken away owns nothing any more.
+        mine = event.owner == self.owner and case.partition in self.live
         if not mine:
             case.owned = False
             self.void(case)

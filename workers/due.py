@@ -24,7 +24,7 @@ RELATIVE = re.compile(
 )
 PAST = re.compile(rf"\b(?P<how>half past|quarter past|quarter to) (?P<hour>{_HOURS})\b")
 CLOCK = re.compile(
-    rf"\bat (?P<hour>{_HOURS})\b(?: (?P<minute>oh five|(?:ten|fifteen|twenty|thirty|forty|fifty)(?: five)?)\b)?"
+    rf"\bat (?P<hour>{_HOURS})\b(?: (?P<minute>oh five|ten|fifteen|(?:twenty|thirty|forty|fifty)(?: five)?)\b)?"
 )
 BARE_CLOCK = re.compile(rf"^(?P<hour>{_HOURS})\b(?: (?P<minute>(?:fifteen|thirty|forty five))\b)?")
 MERIDIEM = re.compile(r"\b(?P<half>[ap]) m\b")

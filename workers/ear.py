@@ -90,6 +90,7 @@ class Ear:
         self._guess = ""
         self._guess_ms = -REVISIONS_MS
         self._failures = 0
+        self._deaf = False  # no recogniser can be had any more
         self._finishing = False
 
     @property
@@ -176,6 +177,10 @@ class Ear:
                 self._pause(silence_ms, voiced_ms)
             case _:
                 self._voiced_ms = event.voiced_through_ms
+                if self._deaf and self.speaking:
+                    # Nobody will settle it.
+                    self._say([self._stopped()])
+                    self._speech_ms = None
 
     def _pause(self, silence_ms: int, voiced_ms: int) -> None:
         self._silence_ms, self._voiced_ms = silence_ms, voiced_ms
@@ -346,11 +351,11 @@ class Ear:
                 message=message,
                 retryable=retryable,
             )
-            self._recogniser = None
+            self._recogniser, self._deaf = None, True
             self._say([failed, *([self._stopped()] if self.speaking else [])])
             self._speech_ms = None
             if self._finishing:
-                self._heard(complete=False)
+                self._heard()
             return
         start_ms = self._kept[0].ms if self._kept else (self._now_ms or 0)
         self._open(start_ms)
@@ -363,7 +368,7 @@ class Ear:
         if self._finishing:
             self._recogniser.finish()
 
-    def _heard(self, *, complete: bool = True) -> None:
+    def _heard(self) -> None:
         self.finished = True
         said: list[Event] = [self._stopped()] if self.speaking else []
         self._speech_ms = None
@@ -372,6 +377,6 @@ class Ear:
             call_id=self.config.call_id,
             stream=self.config.stream,
             through_ms=self._now_ms or self._through_ms,
-            complete=complete,
+            complete=not self._deaf,
         )
         self._say([*said, heard])

@@ -130,7 +130,9 @@ class Grammar:
         """
         rules = [f"<{name}> = {_jsgf(node)};" for name, node in self._used_vocabularies()]
         said = [(intent.weight / len(nodes), _parts(node)) for intent, nodes in self.intents for node in nodes]
-        return "\n".join(["#JSGF V1.0;", f"grammar {_name(self.name)};", f"public <said> = {_shared(said)};", *rules, ""])
+        return "\n".join(
+            ["#JSGF V1.0;", f"grammar {_name(self.name)};", f"public <said> = {_shared(said)};", *rules, ""]
+        )
 
     def words(self) -> frozenset[str]:
         """Every word the grammar can hear."""

@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
+from eventlog.port import LogUnavailable
 from schema.envelope import AnyEvent, Event, Role
 from schema.failure import WorkFailed
 from workers.case import Case
@@ -52,7 +53,7 @@ class LateRole(Generic[S]):
         raise NotImplementedError
 
     async def work(self, case: Case[S]) -> Sequence[Event]:
-        """The events that say what came of it. Raises EngineError or OSError."""
+        """The events that say what came of it. Raises EngineError, OSError or LogUnavailable."""
         raise NotImplementedError
 
     def owed(self, case: Case[S], state: S) -> tuple[Sequence[Event], tuple[Wait, ...]]:
@@ -87,23 +88,32 @@ class LateRole(Generic[S]):
             case.work = asyncio.get_running_loop().create_task(self._run(case))
 
     async def _run(self, case: Case[S]) -> None:
-        events: Sequence[Event] = ()
-        for tried in range(1, TRIES + 1):
+        events = await self._try(case)
+        # Another owner may have been quicker: then all of it is said already.
+        if not case.state.done:
+            case.ready.extend(events)
+            self.pump(case)
+
+    async def _try(self, case: Case[S]) -> Sequence[Event]:
+        """What came of it, or its failure. A log that is away is waited for; all else is tried three times."""
+        tried = 0
+        while True:
             try:
-                events = await self.work(case)
+                return await self.work(case)
+            except LogUnavailable as error:
+                logger.warning("log unavailable, trying again", stage=self.stage, error=str(error))
             except (EngineError, OSError) as error:
+                tried += 1
                 retryable = not isinstance(error, EngineError) or error.retryable
                 logger.warning(
                     "late work failed", stage=self.stage, call_id=case.call_id, tried=tried, error=str(error)
                 )
                 if tried == TRIES or not retryable:
-                    events = [self._failed(case, error)]
-                    break
-                await asyncio.sleep(RETRY_S)
-            else:
-                break
-        case.ready.extend(events)
-        self.pump(case)
+                    return [self._failed(case, error)]
+            except Exception as error:
+                logger.error("late work broke", stage=self.stage, call_id=case.call_id, exc_info=error)
+                return [self._failed(case, error)]
+            await asyncio.sleep(RETRY_S)
 
     def _failed(self, case: Case[S], error: Exception) -> Event:
         code = error.code if isinstance(error, EngineError) else type(error).__name__

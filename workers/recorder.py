@@ -15,7 +15,7 @@ from eventlog.port import Log
 from schema import call, insight, stream, topics
 from schema.envelope import AnyEvent, Event, Role
 from schema.failure import WorkFailed
-from schema.media import AnyMedia, MediaReceived
+from schema.media import AnyMedia, MediaReceived, MediaSpoken
 from schema.registry import unpack_media
 from workers.case import Case
 from workers.late import LateRole
@@ -36,6 +36,14 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """Playing a sentence ended here; what was written before and lies behind it was never heard."""
+
+    at_ms: int  # of the call
+    heard_ms: int  # of the sentence
+
+
+@dataclass(frozen=True, slots=True)
 class RecordingState:
     """What the recording of a call has to know."""
 
@@ -43,7 +51,7 @@ class RecordingState:
     started_at: int = 0
     partition: int = 0
     tracks: Mapping[str, Track] = field(default_factory=dict)
-    heard: Mapping[str, int] = field(default_factory=dict)  # stream:reply:sentence -> ms, where it was cut
+    cuts: Mapping[str, tuple[Cut, ...]] = field(default_factory=dict)  # stream:reply:sentence -> in order
     sealed: bool = False
     done: bool = False
 
@@ -72,7 +80,8 @@ class RecorderRole(LateRole[RecordingState]):
                 return replace(state, tracks={**state.tracks, event.stream: track})
             case stream.PlaybackCleared():
                 key = f"{event.stream}:{event.reply}:{event.sentence}"
-                return replace(state, heard={**state.heard, key: event.heard_ms})
+                cuts = (*state.cuts.get(key, ()), Cut(at - state.started_at, event.heard_ms))
+                return replace(state, cuts={**state.cuts, key: cuts})
             case call.CallSealed():
                 return replace(state, sealed=True)
             case insight.RecordingSaved():
@@ -134,13 +143,19 @@ def _tape(state: RecordingState, frames: Sequence[AnyMedia]) -> tuple[bytes, byt
         if isinstance(frame, MediaReceived):
             _lay(left, at_ms, pcm)
             continue
-        key = f"{frame.stream}:{frame.reply}:{frame.sentence}"
-        pcm = pcm[: wire.bytes_of(max(0, state.heard[key] - frame.offset_ms))] if key in state.heard else pcm
+        cut = _cut(state, frame, at_ms)
+        pcm = pcm if cut is None else pcm[: wire.bytes_of(max(0, cut.heard_ms - frame.offset_ms))]
         # Audio is written ahead of its playing: pieces follow each other, and none begins before it was written.
         at_ms = max(at_ms, spoken_until.get(frame.stream, 0))
         spoken_until[frame.stream] = at_ms + wire.ms_of(len(pcm))
         _lay(right, at_ms, pcm)
     return bytes(left), bytes(right)
+
+
+def _cut(state: RecordingState, frame: MediaSpoken, at_ms: int) -> Cut | None:
+    """The cut that came after this frame was written. A sentence may be cut, go on, and be cut again."""
+    cuts = state.cuts.get(f"{frame.stream}:{frame.reply}:{frame.sentence}", ())
+    return next((cut for cut in cuts if cut.at_ms >= at_ms), None)
 
 
 def _lay(tape: bytearray, at_ms: int, pcm: bytes) -> None:

@@ -84,6 +84,9 @@ class Speaker:
                 voiced = Voiced(sentence, 0, None, late)
             except EngineError as error:
                 voiced = Voiced(sentence, 0, None, error)
+            except Exception as error:
+                logger.error("voice broke", call_id=sentence.call_id, exc_info=error)
+                voiced = Voiced(sentence, 0, None, EngineError("tts_broke", type(error).__name__, retryable=False))
             self._on_voiced(voiced)
 
     async def _voice(self, sentence: ToSpeak) -> Voiced:

@@ -2,54 +2,59 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from calltape.checks.part import Part, bad, good
 from calltape.settings import Settings
+from calltape.terminal import Refused
 
 INSTALL_DEMO = "install the extra: pip install -e '.[demo]'"
-# Engine name -> the module it needs.
-HEARING = {"pocketsphinx": "pocketsphinx"}
-SPEAKING = {"espeak": "espeakng_loader"}
+NAME_ANOTHER = "name an engine that is there (docs/operating/settings.md)"
+RATE = 8000  # Hz, as a telephone's
 
 
 def profile(settings: Settings) -> Part:
+    from calltape.engines import agent_for, summariser_for
     from workers.profiles import ProfileError, load_profile
 
     try:
         loaded = load_profile(settings.agent)
+        agent_for(settings.llm)
+        summariser_for(settings.summariser, loaded)
     except ProfileError as error:
         return bad("agent", str(error), "correct the profile, or name another with CALLTAPE_AGENT")
+    except Refused as error:
+        return bad("agent", str(error), NAME_ANOTHER)
     return good("agent", f"{loaded.name}: {len(loaded.intents)} intents, {loaded.language}")
 
 
-def hearing(settings: Settings) -> Part:
-    return _installed("hearing", "CALLTAPE_STT", settings.stt, HEARING)
-
-
-async def speaking(settings: Settings) -> Part:
-    part = _installed("speaking", "CALLTAPE_TTS", settings.tts, SPEAKING)
-    return await _try_espeak(part) if part.ok and settings.tts[0] == "espeak" else part
-
-
-def _installed(name: str, setting: str, wanted: tuple[str, ...], known: dict[str, str]) -> Part:
-    unknown = [engine for engine in wanted if engine not in known]
-    if unknown or not wanted:
-        what = f"no engine called {', '.join(unknown)}" if unknown else "no engine is named"
-        return bad(name, what, f"set {setting} to one or more of {', '.join(known)}")
-    missing = [engine for engine in wanted if find_spec(known[engine]) is None]
-    if missing:
-        return bad(name, f"{', '.join(missing)} is not installed", INSTALL_DEMO)
-    return good(name, ", ".join(wanted))
-
-
-async def _try_espeak(part: Part) -> Part:
-    from workers.engines.espeak import Espeak
+async def hearing(settings: Settings) -> Part:
+    from calltape.engines import speech_to_text
     from workers.engines.port import EngineError
 
     try:
-        async with Espeak() as engine:
-            spoken = await engine.mulaw("One, two.")
+        engine = speech_to_text(settings.stt)
+        await engine.start()
+        await engine.close()
+    except Refused as error:
+        return bad("hearing", str(error), NAME_ANOTHER)
     except EngineError as error:
-        return bad(part.name, f"espeak does not speak: {error}", INSTALL_DEMO)
-    return good(part.name, f"{part.detail} (said two words in {len(spoken) / 8000:.1f} s of audio)")
+        return bad("hearing", str(error), INSTALL_DEMO)
+    return good("hearing", f"{', '.join(settings.stt)} started")
+
+
+async def speaking(settings: Settings) -> Part:
+    from calltape.engines import text_to_speech
+    from workers.engines.port import EngineError, VoiceRequest
+
+    try:
+        engine = text_to_speech(settings.tts)
+        await engine.start()
+        try:
+            request = VoiceRequest("One, two.", "", "en-US", RATE)
+            spoken = sum([len(piece) async for piece in engine.speak(request)])
+        finally:
+            await engine.close()
+    except Refused as error:
+        return bad("speaking", str(error), NAME_ANOTHER)
+    except EngineError as error:
+        return bad("speaking", str(error), INSTALL_DEMO)
+    return good("speaking", f"{', '.join(settings.tts)} said two words in {spoken / 2 / RATE:.1f} s of audio")

@@ -72,7 +72,7 @@ async def _parts(settings: Settings, *, dev: bool, online: bool) -> list[Part]:
         await storage.database(settings),
         await storage.projections(settings),
         agent.profile(settings),
-        agent.hearing(settings),
+        await agent.hearing(settings),
         await agent.speaking(settings),
         doors.twilio(settings, dev=dev),
         doors.public_url(settings, dev=dev),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from calltape.terminal import AsJson, Refused, emit_line, moment, say
+from calltape.terminal import AsJson, Refused, emit_line, say
+from projections.show import moment
 
 if TYPE_CHECKING:
     from eventlog.port import Log, Reader, Record

@@ -5,67 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from random import Random
 from typing import Literal
 
 from calltape.simulation import socket, voice
+from calltape.simulation.script import Step
 from calltape.simulation.socket import Socket
 
-Deed = Literal["say", "cough", "key", "drop", "quiet", "mute", "hang_up"]
 LONGEST_WAIT_S = 8.0
 PATIENCE_S = 30.0  # after goodbye, for the other side to hang up
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One deed. `after`: the reply was heard, or so many ms later whatever is being said."""
-
-    deed: Deed
-    after: Literal["reply"] | int = "reply"
-    words: tuple[int, ...] = ()
-    ms: int = 0
-    gap_ms: int = 0  # of silence between words, in the middle of them
-
-
-def drawn_script(seed: int) -> tuple[Step, ...]:
-    """What this seed's caller does."""
-    chance = Random(f"script-{seed}")
-    word = iter(range(1, 9000))
-    steps = [_drawn_step(chance, word) for _ in range(chance.randint(2, 6))]
-    ending = chance.random()
-    if ending < 0.5:
-        steps.append(Step("say", words=(next(word), voice.GOODBYE)))
-    elif ending < 0.85:
-        # In mid-word, as often as not.
-        steps.append(Step("say", words=tuple(next(word) for _ in range(3)), after=_moment(chance)))
-        steps.append(Step("hang_up", after=chance.randint(0, 900)))
-    else:
-        steps.append(Step("quiet", ms=60_000))
-    return tuple(steps)
-
-
-def _drawn_step(chance: Random, word: object) -> Step:
-    after = _moment(chance)
-    draw = chance.random()
-    if draw < 0.55:
-        words = [next(word) for _ in range(chance.randint(1, 5))]  # type: ignore[call-overload]
-        if chance.random() < 0.25:
-            words.append(chance.choice((voice.REMIND, voice.BOOK)))
-        return Step("say", after, tuple(words), gap_ms=chance.choice((0, 0, 0, 400, 900)))
-    if draw < 0.68:
-        return Step("cough", after, ms=chance.choice((60, 200, 400, 800)))
-    if draw < 0.76:
-        return Step("key", after, words=tuple(chance.randint(0, 9) for _ in range(chance.randint(1, 3))))
-    if draw < 0.88:
-        return Step("drop", after, ms=chance.choice((300, 1500, 6000, 20_000)))
-    if draw < 0.95:
-        return Step("quiet", after, ms=chance.choice((3000, 9000)))
-    return Step("mute", after, ms=chance.choice((2000, 10_000)))
-
-
-def _moment(chance: Random) -> Literal["reply"] | int:
-    return "reply" if chance.random() < 0.6 else chance.randint(0, 3000)
 
 
 class Ear:
@@ -128,6 +77,7 @@ class Caller:
         self._opened_at = 0.0
         self._sent_ms = 0
         self._lost = asyncio.Event()
+        self._is_connected = asyncio.Event()
         self._away_until = 0.0
 
     @property
@@ -183,6 +133,12 @@ class Caller:
                 for digit in step.words:
                     self._send(socket.Key(str(digit)))
                     await asyncio.sleep(0.3)
+            case "type":
+                self._send(socket.Typed(" ".join(voice.text_of(word) for word in step.words)))
+            case "release":
+                self._send(socket.Released())
+            case "wish":
+                await self._wish(step)
             case "drop":
                 await self._drop(step.ms / 1000)
             case "quiet":
@@ -194,12 +150,20 @@ class Caller:
                 self.over.set()
                 await asyncio.sleep(3600)
 
+    async def _wish(self, step: Step) -> None:
+        """Somebody at a screen wants something of the call; a pause is taken back."""
+        number = f"{self.call_id}-wish-{step.words[0]}"
+        self._send(socket.Wish(number, step.wish, f"please {step.words[0]}."))
+        if step.wish == "pause":
+            await asyncio.sleep(2)
+            await self._connected()
+            self._send(socket.Wish(f"{number}-back", "resume"))
+
     async def _connected(self) -> None:
         """Nobody talks into a dead line for longer than this."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        while self._wire is None and loop.time() < began + LONGEST_WAIT_S:
-            await asyncio.sleep(0.1)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_WAIT_S):
+                await self._is_connected.wait()
 
     def _speak(self, step: Step) -> None:
         for number, word in enumerate(step.words):
@@ -233,6 +197,7 @@ class Caller:
     def _use(self, wire: Socket) -> None:
         self.streams.append(wire.stream)
         self._lost.clear()
+        self._is_connected.set()
         self._ear.stop()
         self._wire = wire
         self._opened_at = asyncio.get_running_loop().time()
@@ -255,6 +220,7 @@ class Caller:
             self._ear.stop()
             self._say.clear()
             self._lost.set()
+            self._is_connected.clear()
 
     def _hang_up(self, reason: str) -> None:
         if self._wire is not None:
@@ -273,9 +239,7 @@ class Caller:
             await asyncio.sleep(self._tick_ms / 1000)
             if self._wire is None:
                 continue
-            if loop.time() < self._muted_until:
-                self._sent_ms += self._tick_ms
-                continue
             payloads = tuple(self._say.popleft() if self._say else voice.SILENCE for _ in range(frames))
-            self._send(socket.Frames(self._sent_ms, payloads))
+            if loop.time() >= self._muted_until:
+                self._send(socket.Frames(self._sent_ms, payloads))
             self._sent_ms += self._tick_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from calltape.simulation import socket
 from calltape.simulation.faulty_log import LogPort
@@ -15,8 +16,8 @@ from ingest.config import Pace
 from ingest.playing import Playlist
 from ingest.tally import Tally
 from ingest.tape import Line, Tape
-from schema.call import CallEnded, CallStarted
-from schema.outbox import OutboxAudio
+from schema.call import CallEnded, CallStarted, RequestMade
+from schema.outbox import OutboxAudio, OutboxMessage
 from schema.registry import decode, unpack_outbox
 from schema.stream import (
     DtmfPressed,
@@ -27,6 +28,8 @@ from schema.stream import (
     StreamMeasured,
     StreamOpened,
     StreamSuperseded,
+    TextTyped,
+    TurnReleased,
 )
 from schema.topics import EVENTS, MEDIA, OUTBOX, partition_of
 
@@ -116,7 +119,7 @@ class Session:
     async def _partition(self) -> int:
         return partition_of(self.wire.call_id, await self.door.log.partitions(EVENTS.name))
 
-    def take(self, message: object) -> None:
+    def take(self, message: OutboxMessage) -> None:
         """Something from the mailbox."""
         if self._over.is_set():
             return
@@ -125,8 +128,8 @@ class Session:
             self.playlist.audio(message, now)
             self._beat()
             return
-        event = decode(message.body)  # type: ignore[attr-defined]
-        acts = self.playlist.fact(message.position, event, now)  # type: ignore[attr-defined]
+        event = decode(message.body)
+        acts = self.playlist.fact(message.position, event, now)
         if acts is None and not isinstance(event, CallEnded):
             return
         self._do(acts or [])
@@ -148,6 +151,17 @@ class Session:
             case socket.Key(digit):
                 pressed = DtmfPressed(**self._envelope(), stream=self.wire.stream, digit=digit)
                 self.door.tape.say(pressed, self.line.partition)
+            case socket.Typed(text):
+                self.door.tape.say(
+                    TextTyped(**self._envelope(), stream=self.wire.stream, text=text), self.line.partition
+                )
+            case socket.Released():
+                self.door.tape.say(TurnReleased(**self._envelope(), stream=self.wire.stream), self.line.partition)
+            case socket.Wish(id_, kind, text):
+                wished = RequestMade(
+                    id=self.door.new_id(), call_id=self.wire.call_id, source=id_, kind=kind, by="somebody", text=text
+                )
+                self.door.tape.say(wished, self.line.partition)
             case socket.Mark(name):
                 self._do(self.playlist.echoed(name, self.door.now()) or [])
                 self._beat()
@@ -233,7 +247,7 @@ class Session:
         )
         self.door.tape.say(measured, self.line.partition)
 
-    def _envelope(self) -> dict[str, object]:
+    def _envelope(self) -> dict[str, Any]:
         return {
             "id": self.door.new_id(),
             "call_id": self.wire.call_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from random import Random
 from zlib import crc32
 
@@ -245,10 +245,12 @@ class ToyTool:
 
     def __init__(self, name: str, chance: Random, effects: dict[str, int]) -> None:
         self.name = name
+        self.description = "takes effect"
+        self.parameters: Mapping[str, str] = {"what": "anything"}
         self._chance = chance
         self._effects = effects
 
-    async def run(self, arguments: dict[str, str], key: str) -> dict[str, str]:
+    async def run(self, arguments: Mapping[str, str], key: str) -> dict[str, str]:
         await asyncio.sleep(self._chance.random() * 0.3)
         self._effects[key] = self._effects.get(key, 0) + 1
         await asyncio.sleep(self._chance.random() * 0.3)

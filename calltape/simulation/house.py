@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from calltape.simulation.caller import Caller, Step
+from calltape.simulation.caller import Caller
 from calltape.simulation.door import Door
 from calltape.simulation.faulty_log import NO_FAULTS, FaultyLog, LogPort
 from calltape.simulation.loop import VirtualLoop
 from calltape.simulation.plan import Event, Plan
 from calltape.simulation.process import Fate, Process, world_context
+from calltape.simulation.script import Step, drawn_script
 from calltape.simulation.socket import Socket
 from calltape.simulation.staff import Staff
 from eventlog.memory import MemoryLog
@@ -26,9 +27,11 @@ from schema.topics import EVENTS, MEDIA, OUTBOX, Topic
 BEGAN_MS = 1_790_000_000_000
 SESSION_S = 3.0  # a frozen member loses its share after this
 LONGEST_S = 1200.0
+NEVER_S = 60.0  # a call that has not begun by then never will
+# One partition: calls that share nothing prove nothing about each other.
 TOPICS = {
-    EVENTS.name: Topic(EVENTS.name, "call_id", "json", None, 2),
-    MEDIA.name: Topic(MEDIA.name, "call_id", "msgpack", None, 2),
+    EVENTS.name: Topic(EVENTS.name, "call_id", "json", None, 1),
+    MEDIA.name: Topic(MEDIA.name, "call_id", "msgpack", None, 1),
     OUTBOX.name: Topic(OUTBOX.name, "mailbox", "msgpack", None, 8),
 }
 
@@ -80,10 +83,14 @@ class House:
         self.wire = FaultyLog(self.log, self.seed)
         self._numbers = itertools.count(1)
         self._ending = False
-        self.caller = Caller(
-            "call",
-            self.script,
-            chance=Random(f"caller-{self.seed}"),
+        self.callers = [self._caller(number) for number in range(self.plan.calls)]
+
+    def _caller(self, number: int) -> Caller:
+        """The first acts by the script given, the others by their own."""
+        return Caller(
+            f"call{number or ''}",
+            self.script if number == 0 else drawn_script(self.seed * 1000 + number),
+            chance=Random(f"caller-{self.seed}-{number}"),
             dial=self.dial,
             tick_ms=self.plan.tick_ms,
         )
@@ -93,7 +100,7 @@ class House:
         return BEGAN_MS + int(self.loop.time() * 1000)
 
     async def run(self) -> Outcome:
-        """One call from dialling until it is sealed."""
+        """All calls from dialling until they are sealed."""
         for role in ("conversation", "hearing"):
             self.start(role, "a")
             if self.plan.standby:
@@ -102,14 +109,19 @@ class House:
         self.start("door", "b")
         self.wire.faults = self.plan.faults
         troubles = self.loop.create_task(self._trouble())
-        calling = self.loop.create_task(self.caller.run())
+        calling = [self.loop.create_task(self._call(caller)) for caller in self.callers]
         await self._until_over(calling)
         self._ending = True
-        troubles.cancel()
-        calling.cancel()
+        for task in (troubles, *calling):
+            task.cancel()
         outcome = self._outcome()
         self.wire.close()
         return outcome
+
+    async def _call(self, caller: Caller) -> None:
+        if caller is not self.callers[0]:
+            await asyncio.sleep(self.chance.random() * 5)
+        await caller.run()
 
     # Processes
 
@@ -137,7 +149,8 @@ class House:
         incarnation.port.cut()
         incarnation.process.stop(Fate.DEAD)
         if incarnation.door is not None:
-            self.caller.socket_died(incarnation.process.name)
+            for caller in self.callers:
+                caller.socket_died(incarnation.process.name)
         asyncio.get_running_loop().call_later(self.chance.random(), self._restart, incarnation)
 
     def _restart(self, dead: Incarnation) -> None:
@@ -226,25 +239,28 @@ class House:
 
     def _victim(self, event: Event) -> str:
         if event.who == "doors":  # whichever holds the caller's socket
-            return self.caller.door.rpartition(":")[0] or "door:a"
+            return self.callers[0].door.rpartition(":")[0] or "door:a"
         if event.who == "door":
             return self.chance.choice(("door:a", "door:b"))
         return self.wire.shares.owner(event.who) or f"{event.who}:a"
 
     # The end
 
-    async def _until_over(self, calling: asyncio.Task[None]) -> None:
-        admission, read = Admission(), 0
+    async def _until_over(self, calling: list[asyncio.Task[None]]) -> None:
+        admissions: dict[str, Admission] = {}
+        read = 0
         while self.loop.time() < LONGEST_S:
             await asyncio.sleep(0.5)
             records = self._records(EVENTS.name)
-            for record in records[read:]:
-                admission = admit(admission, decode(record.value)) or admission
+            for event in (decode(record.value) for record in records[read:]):
+                admission = admissions.get(event.call_id, Admission())
+                admissions[event.call_id] = admit(admission, event) or admission
             read = len(records)
-            if calling.done() and (admission.sealed or not admission.life) and self.loop.time() > self.plan.until_s / 3:
-                if admission.sealed or self.loop.time() > 60:
-                    await asyncio.sleep(5)
-                    return
+            never_began = self.loop.time() > NEVER_S
+            over = all(admissions.get(caller.call_id, Admission(sealed=never_began)).sealed for caller in self.callers)
+            if over and all(task.done() for task in calling) and self.loop.time() > self.plan.until_s / 3:
+                await asyncio.sleep(5)
+                return
 
     def _records(self, topic: str) -> list[Record]:
         return [record for part in self.log._shelves[topic].partitions for record in part.records]

@@ -82,7 +82,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             process.fate = Fate.RUNNING
             self._ready.extend(process.release())
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         raise NotImplementedError("there are no threads on virtual time: give the simulation an in-process fake")
 
     def _write_to_self(self) -> None:

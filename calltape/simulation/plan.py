@@ -9,7 +9,8 @@ from typing import Literal
 from calltape.simulation.faulty_log import NO_FAULTS, Faults
 
 Mishap = Literal["kill", "fuse", "mail", "freeze", "rebalance", "stall"]
-WINDOW_S = 45.0
+WINDOW_S = 40.0
+MISHAPS_S = 25.0  # most calls are over by then
 ROLES = ("conversation", "hearing", "door")
 
 
@@ -36,6 +37,7 @@ class Plan:
     engines_fail: float = 0.0
     tick_ms: int = 100
     latency_ms: int = 20
+    calls: int = 1  # that begin within a few seconds
 
 
 def drawn_plan(seed: int) -> Plan:
@@ -43,9 +45,10 @@ def drawn_plan(seed: int) -> Plan:
     chance = Random(f"plan-{seed}")
     tick_ms = chance.choice((20, 60, 100, 100))
     latency_ms = chance.choice((5, 20, 80))
+    calls = chance.choice((1, 1, 1, 1, 2, 3))
     if chance.random() < 0.1:
-        return Plan(tick_ms=tick_ms, latency_ms=latency_ms)
-    events = tuple(sorted((_drawn(chance) for _ in range(chance.randint(0, 6))), key=lambda event: event.at_s))
+        return Plan(tick_ms=tick_ms, latency_ms=latency_ms, calls=calls)
+    events = tuple(sorted((_drawn(chance) for _ in range(chance.randint(0, 8))), key=lambda event: event.at_s))
     faults = _drawn_faults(chance) if chance.random() < 0.6 else NO_FAULTS
     return Plan(
         events,
@@ -56,13 +59,14 @@ def drawn_plan(seed: int) -> Plan:
         engines_fail=chance.choice((0.0, 0.0, 0.05, 0.2)),
         tick_ms=tick_ms,
         latency_ms=latency_ms,
+        calls=calls,
     )
 
 
 def _drawn(chance: Random) -> Event:
     who = chance.choices(ROLES, (5, 3, 1))[0]
     draw = chance.random()
-    at_s = chance.random() * WINDOW_S * 0.8
+    at_s = chance.random() * MISHAPS_S
     if draw < 0.15:
         return Event(at_s, "kill", who)
     if draw < 0.3:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
-from calltape.simulation.caller import Step, drawn_script
 from calltape.simulation.house import House, Outcome
 from calltape.simulation.invariants import Violation, violations
 from calltape.simulation.loop import Deadlock, Runaway, VirtualLoop
 from calltape.simulation.plan import Plan, drawn_plan
+from calltape.simulation.script import Step, drawn_script
 from calltape.simulation.staff import RealStaff, Staff
 
 MakeStaff = Callable[[int, dict[str, int], float], Staff]
@@ -92,15 +93,15 @@ def run_seed(
     return Run(outcome, tuple(found))
 
 
-class quiet:  # noqa: N801  (used as `with quiet()`)
+@contextmanager
+def quiet() -> Iterator[None]:
     """Warnings of a faulty log are what a run is about: they are not printed."""
-
-    def __enter__(self) -> None:
-        self._before = structlog.get_config()
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-
-    def __exit__(self, *error: object) -> None:
-        structlog.configure(**self._before)
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def _count(result: Result, seed: int, run: Run) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from calltape.simulation.process import Fate, Process
+from calltape.simulation.process import Fate, Process, world_context
 from eventlog.port import LogClosed
 
 
@@ -39,7 +39,7 @@ class Shares:
         shared = self._groups.get(group)
         if shared is None or shared.owner is None or shared.owner.member != member:
             return False
-        others = [one for one in shared.members if one is not shared.owner and one.runs]
+        others = [one for one in shared.members if one is not shared.owner and one.can_be_given]
         if others:
             self._give(shared, others[0])
         return bool(others)
@@ -66,9 +66,9 @@ class Shares:
         """Partitions without an owner go to the oldest running member."""
         shared = self._groups.get(group)
         if shared is not None and shared.owner is None:
-            running = [one for one in shared.members if one.runs]
-            if running:
-                self._give(shared, running[0])
+            ready = [one for one in shared.members if one.can_be_given]
+            if ready:
+                self._give(shared, ready[0])
 
     def _give(self, shared: _Group, member: FaultyMembership) -> None:
         shared.owner = member
@@ -89,12 +89,17 @@ class FaultyMembership:
         self._gave_up = False
 
     @property
-    def runs(self) -> bool:
-        return self._process.fate is Fate.RUNNING
+    def can_be_given(self) -> bool:
+        """It runs, and it has seen that it has nothing: what it never missed it could not notice to be given."""
+        return self._process.fate is Fate.RUNNING and not self._believed and not self._seen
 
     @property
     def assigned(self) -> frozenset[int]:
+        let_go = bool(self._seen) and not self._believed
         self._seen = self._believed
+        if let_go:
+            # Groups take a moment to agree.
+            asyncio.get_running_loop().call_later(0.3, self._shares.settle, self.group, context=world_context())
         return self._seen
 
     async def changed(self, *, wait_ms: int) -> bool:

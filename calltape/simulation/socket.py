@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from calltape.simulation.process import Process, world_context
+
+WishKind = Literal["say", "hang_up", "pause", "resume"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,32 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Typed:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The client's turn is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A request by its id; it comes through a door as any other fact of a person."""
+
+    id: str
+    kind: WishKind
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """The end of the socket, with its reason."""
 
     reason: str
 
 
-Message = Frames | Audio | Mark | Clear | Key | Close
+Message = Frames | Audio | Mark | Clear | Key | Typed | Released | Wish | Close
 
 
 class Socket:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from calltape.simulation import voice
-from calltape.simulation.caller import Step
 from calltape.simulation.plan import Event, Plan
+from calltape.simulation.script import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,11 @@ STORIES: dict[str, Story] = {
     "c": Story(
         "a zombie owner wakes in mid-reply",
         (Step("say", words=(1, 2, 4)), Step("say", words=(5, 6, 8)), GOODBYE),
-        Plan((Event(1.0, "freeze", "conversation", ms=6000), Event(9.0, "freeze", "conversation", ms=5000)),
-             until_s=30.0, standby=True),
+        Plan(
+            (Event(1.0, "freeze", "conversation", ms=6000), Event(9.0, "freeze", "conversation", ms=5000)),
+            until_s=30.0,
+            standby=True,
+        ),
     ),
     "d": Story(
         "ingest dies while the caller speaks; a new stream to another; a reply pending",

@@ -49,6 +49,18 @@ def test_nobody_below_the_wiring_looks_at_a_clock() -> None:
     assert wrong == [], "take `now` as a parameter"
 
 
+def test_the_house_has_one_clock_and_one_source_of_chance() -> None:
+    wrong = [
+        place
+        for path in python_files("calltape")
+        if named(path) != "calltape/world.py"
+        for name, node in calls(path)
+        if name in CLOCKS or (name.startswith(CHANCE) and name not in SEEDED)
+        for place in places(path, node)
+    ]
+    assert wrong == [], "use calltape/world.py"
+
+
 def test_stopwatches_are_few_and_known() -> None:
     using = {named(path) for path in python_files(*WIRED) for name, _ in calls(path) if name in STOPWATCHES}
     assert using == set(HAVE_STOPWATCHES), "measure with a clock that is handed in, or say here why not"

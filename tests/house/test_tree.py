@@ -11,6 +11,8 @@ import pytest
 from tests.house.tree import PACKAGES, ROOT, calls, files, named, parsed, places, python_files
 
 LONGEST_FILE = 300
+# A test file is a list of sentences, each read by itself; a package file is read as a whole.
+LONGEST_TEST_FILE = 600
 LONGEST_FUNCTION = 40
 # file -> why it may be longer
 LONGER_FILES = {
@@ -36,7 +38,8 @@ def test_no_path_of_a_machine_and_no_registry_is_named() -> None:
 
 
 def test_files_can_be_read_in_a_sitting() -> None:
-    long = [named(path) for path in python_files(*PACKAGES, "tests", "benchmarks") if _lines(path) > LONGEST_FILE]
+    long = [named(path) for path in python_files(*PACKAGES, "benchmarks") if _lines(path) > LONGEST_FILE]
+    long += [named(path) for path in python_files("tests") if _lines(path) > LONGEST_TEST_FILE]
     assert sorted(long) == sorted(LONGER_FILES), "split it, or say in LONGER_FILES why not"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -43,12 +44,16 @@ def test_tasks_that_are_ready_together_run_in_an_order_drawn_from_the_seed() -> 
     assert len({tuple(_order(seed)) for seed in range(20)}) > 10
 
 
+def _note(called: list[int], number: int, done: asyncio.Future[None]) -> None:
+    called.append(number)
+
+
 def test_the_callbacks_of_one_future_keep_their_order() -> None:
     async def main() -> list[int]:
         called: list[int] = []
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for number in range(8):
-            done.add_done_callback(lambda _, number=number: called.append(number))
+            done.add_done_callback(partial(_note, called, number))
         done.set_result(None)
         await asyncio.sleep(0)
         return called
@@ -66,8 +71,8 @@ def test_a_run_that_can_never_go_on_says_so() -> None:
 
 def test_a_run_that_spins_is_stopped() -> None:
     async def main() -> None:
-        while True:
-            await asyncio.sleep(0)
+        while asyncio.get_running_loop().time() < 1:
+            await asyncio.gather(asyncio.sleep(0))
 
     with pytest.raises(Runaway):
         VirtualLoop(1, max_steps=1000).run(main())

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from calltape.simulation.invariants import Tape
 from calltape.simulation.run import quiet, run_seed
 from calltape.simulation.stories import STORIES
+from calltape.simulation.tape import Tape
 from schema import call, speech, stream, turn
 from schema.envelope import Event
 
@@ -82,7 +82,9 @@ def test_e_a_word_cut_by_the_hang_up_is_in_the_transcript() -> None:
 def test_f_a_line_that_sends_nothing_gets_prompts_and_an_end() -> None:
     for tape in _tapes("f"):
         prompts = [
-            event for event in _all(tape, turn.ReplyStarted) if isinstance(event, turn.ReplyStarted) and event.why == "prompt"
+            event
+            for event in _all(tape, turn.ReplyStarted)
+            if isinstance(event, turn.ReplyStarted) and event.why == "prompt"
         ]
         assert len(prompts) == 3
         assert _end(tape) == "silence"

@@ -1,4 +1,4 @@
-"""One call on a small log of its own: what is said is admitted and folded, what is owed is drafted, time is a number."""
+"""One call on a log of its own: what is said is admitted and folded, what is owed is drafted, time is a number."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ from schema.admit import Admission, admit, prior_for
 from schema.call import CallAdopted, CallStarted, ProfileUsed, RequestMade
 from schema.envelope import Event, Role, type_of
 from schema.speech import SpeechPaused, SpeechStarted, SpeechStopped, StreamHeard, TranscriptRevised, TranscriptSettled
-from schema.stream import DtmfPressed, PlaybackCleared, PlaybackMarked, PlaybackStarted, StreamClosed, StreamOpened
-from schema.stream import StreamMeasured, TextTyped, TurnReleased
+from schema.stream import (
+    DtmfPressed,
+    PlaybackCleared,
+    PlaybackMarked,
+    PlaybackStarted,
+    StreamClosed,
+    StreamMeasured,
+    StreamOpened,
+    TextTyped,
+    TurnReleased,
+)
 from schema.turn import ReplyComposed, ReplySentence, ReplyVoiced, TimerRang, ToolCalled, ToolReturned
 from workers import callstate
 from workers.callstate import CallState

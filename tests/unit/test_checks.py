@@ -151,8 +151,13 @@ class TestAgent:
     def test_a_profile_that_is_not_there_is_told(self) -> None:
         assert "nobody" in agent.profile(plain_settings(agent="nobody")).detail
 
-    def test_an_engine_nobody_knows_is_told(self) -> None:
-        assert "no engine called ears" in agent.hearing(plain_settings(stt=("ears",))).detail
+    async def test_an_engine_nobody_knows_is_told(self) -> None:
+        for part in (
+            await agent.hearing(plain_settings(stt=("ears",))),
+            await agent.speaking(plain_settings(tts=("mouth",))),
+            agent.profile(plain_settings(llm=("oracle",))),
+        ):
+            assert not part.ok and "which is not there" in part.detail
 
     async def test_speaking_is_tried(self) -> None:
         assert "said two words" in (await agent.speaking(plain_settings())).detail

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
@@ -65,11 +65,14 @@ def test_a_moment_is_resolved_against_the_calls_beginning(said: str, moment: str
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, 2**32), st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)))
-def test_whatever_the_profile_can_hear_as_a_moment_is_one_from_today_on(seed: int, now: datetime) -> None:
+@given(st.integers(0, 2**32), st.integers(0, 3000))
+def test_whatever_the_profile_can_hear_as_a_moment_is_one_from_today_on(seed: int, days: int) -> None:
     words = " ".join(patterns.sample(patterns.Slot("when", "when"), GRAMMAR.vocabularies, Random(seed).randrange))
-    if "february thirt" in words or any(f"{m} thirty first" in words for m in ("april", "june", "september", "november")):
+    if "february thirt" in words or any(
+        f"{m} thirty first" in words for m in ("april", "june", "september", "november")
+    ):
         return
+    now = NOW + timedelta(days=days)
     moment = resolve(words, now)
     assert moment, words
     assert datetime.fromisoformat(moment).date() >= now.date()

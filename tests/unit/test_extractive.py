@@ -63,13 +63,20 @@ async def test_a_silent_call_has_a_summary_too() -> None:
 
 @pytest.mark.parametrize(
     ("text", "feeling"),
-    [("this is great", "positive"), ("this is not good", "negative"), ("no thank you", "positive"), ("tuesday", "neutral")],
+    [
+        ("this is great", "positive"),
+        ("this is not good", "negative"),
+        ("no thank you", "positive"),
+        ("tuesday", "neutral"),
+    ],
 )
 def test_feelings_are_counted(text: str, feeling: str) -> None:
     assert sentiment([text]) == feeling
 
 
-TEXTS = st.sampled_from(["make a note to buy milk", "remind me to walk the dog", "no", "yes", "hello", "help"]) | st.text()
+TEXTS = (
+    st.sampled_from(["make a note to buy milk", "remind me to walk the dog", "no", "yes", "hello", "help"]) | st.text()
+)
 
 
 @settings(max_examples=100, deadline=None)
@@ -79,6 +86,6 @@ async def test_everything_cites_lines_of_the_caller(said: list[tuple[str, str]])
     summary = await SUMMARISER.summarise(lines, [])
     ids = {line.id for line in lines if line.speaker == "caller"}
     assert set(summary.cites) <= ids
-    for part in (*summary.key_points, *summary.actions):
-        assert part.cites
-        assert set(part.cites) <= ids
+    for cites in [point.cites for point in summary.key_points] + [action.cites for action in summary.actions]:
+        assert cites
+        assert set(cites) <= ids

@@ -77,7 +77,9 @@ def test_the_measured_sentences_are_inside_and_outside_as_they_say(name: str) ->
 
 
 def test_nothing_measured_was_tuned_on() -> None:
-    tune, held_out = (yaml.safe_load((SENTENCES / f"{n}.yaml").read_text(encoding="utf-8")) for n in ("tune", "held_out"))
+    tune, held_out = (
+        yaml.safe_load((SENTENCES / f"{n}.yaml").read_text(encoding="utf-8")) for n in ("tune", "held_out")
+    )
     said = {sentence["say"] for sentence in tune["understood"]} | set(tune["outside"])
     measured = {sentence["say"] for sentence in held_out["understood"]} | set(held_out["outside"])
     assert said & measured == set()

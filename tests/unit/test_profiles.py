@@ -89,7 +89,9 @@ def test_what_refers_to_nothing_is_refused(tmp_path: Path, changes: dict[str, ob
 
 def test_the_schema_file_is_what_the_structs_say() -> None:
     path = Path(profiles.__file__).parents[1] / "agents" / "profile.schema.json"
-    assert path.read_text(encoding="utf-8") == schema_text(), "run: python -m workers.profiles > agents/profile.schema.json"
+    assert path.read_text(encoding="utf-8") == schema_text(), (
+        "run: python -m workers.profiles > agents/profile.schema.json"
+    )
 
 
 def test_the_least_profile_is_small() -> None:

@@ -149,7 +149,9 @@ def test_a_bare_answer_to_no_question_is_not_caught() -> None:
     assert Phone().say("tomorrow at nine").startswith("I did not catch that")
 
 
-@pytest.mark.parametrize(("key", "start"), [("0", "I keep your notes"), ("9", "Goodbye"), ("7", "I did not catch that")])
+@pytest.mark.parametrize(
+    ("key", "start"), [("0", "I keep your notes"), ("9", "Goodbye"), ("7", "I did not catch that")]
+)
 def test_keys_are_words(key: str, start: str) -> None:
     assert Phone().say(key, kind="dtmf").startswith(start)
 
@@ -249,7 +251,9 @@ UTTERANCES = st.sampled_from(
 ITEMS = st.one_of(
     st.builds(CallerSaid, UTTERANCES | st.text(max_size=30), st.sampled_from(["speech", "text", "dtmf"])),
     st.builds(AgentSaid, st.text(max_size=40), st.text(max_size=40), st.just("turn")),
-    st.builds(ToolReturned, st.just("save_item"), st.just({"title": "x"}), st.sampled_from(["ok", "failed", "unknown"])),
+    st.builds(
+        ToolReturned, st.just("save_item"), st.just({"title": "x"}), st.sampled_from(["ok", "failed", "unknown"])
+    ),
 )
 
 

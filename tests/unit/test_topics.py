@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schema.registry import EVENTS
-from schema.topics import MEDIA, RENDERED, TOPICS, mailbox_of, murmur2, partition_of
 from schema.topics import EVENTS as EVENTS_TOPIC
+from schema.topics import MEDIA, RENDERED, TOPICS, mailbox_of, murmur2, partition_of
 
 # From Kafka's own test of `Utils.murmur2`, signed 32 bits as Java has them.
 VECTORS = {

@@ -20,10 +20,12 @@ FREE = "free"
 # Measured on mu-law speech: without the lattice's best path, which gave sentences that break off in the middle; with
 # beams a little wider than the model's own; and with silence as the only filler, as noise fillers swallow whatever
 # does not fit the grammar.
-SEARCH = {"bestpath": False, "beam": 1e-55, "wbeam": 1e-35, "pbeam": 1e-55}
+# The cepstral mean is that of the whole utterance, which is there as a whole.
+SEARCH = {"bestpath": False, "beam": 1e-55, "wbeam": 1e-35, "pbeam": 1e-55, "cmn": "batch"}
 SILENCE_ONLY = str(Path(__file__).with_name("silence.dict"))
 LOUD_DB = 20.0  # below the utterance's loudest frames: no silence
 SAMPLE_RATE = 16000  # what the bundled model was trained on; it fails at 8000
+NOISE = 8.0  # standard deviation, of 16 bits
 MAX_GRAMMARS = 64  # a profile change brings a new one; the oldest is dropped
 
 
@@ -100,9 +102,11 @@ class Ear:
 
 def resample_whole(pcm: bytes, sample_rate: int) -> bytes:
     """To the model's rate, filtered: its images would sound like hissing, and the utterance is all here anyway."""
-    if sample_rate == SAMPLE_RATE:
-        return pcm
-    samples = soxr.resample(np.frombuffer(pcm, "<i2").astype(np.float32), sample_rate, SAMPLE_RATE)
+    samples = np.frombuffer(pcm, "<i2").astype(np.float32)
+    if sample_rate != SAMPLE_RATE:
+        samples = soxr.resample(samples, sample_rate, SAMPLE_RATE)
+    # Digital silence has no spectrum a model was ever trained on; the same noise every time gives the same words.
+    samples += np.random.default_rng(0).normal(0.0, NOISE, len(samples)).astype(np.float32)
     return bytes(np.rint(samples).clip(-32768, 32767).astype("<i2").tobytes())
 
 

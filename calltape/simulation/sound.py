@@ -1,0 +1,178 @@
+"""What must hold of sound: every word heard once, every millisecond said once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from calltape.simulation import voice
+from calltape.simulation.tape import Admitted, Tape
+from schema import call, speech, stream, turn
+from schema.heard import TOLERANCE_MS
+from schema.media import MediaReceived, MediaSpoken
+from schema.private import plain
+from schema.registry import unpack_media
+
+# Speech shorter than the segmenter's confirmation may end a stream unheard.
+UNCONFIRMED_MS = 120
+
+
+def settled_once(tape: Tape) -> Iterator[str]:
+    through: dict[str, int] = {}
+    for one in tape.of(speech.TranscriptSettled):
+        event = one.event
+        assert isinstance(event, speech.TranscriptSettled)
+        if event.start_ms < through.get(event.stream, 0):
+            yield f"{event.id} begins at {event.start_ms} ms of {event.stream}, heard to {through[event.stream]}"
+        if event.through_ms < max(event.end_ms, through.get(event.stream, 0)):
+            yield f"{event.id} goes back to {event.through_ms} ms"
+        through[event.stream] = event.through_ms
+
+
+def words_as_said(tape: Tape) -> Iterator[str]:
+    """The words of every stream that was heard to its end are what reached the log, in order, each once."""
+    said: dict[str, list[str]] = defaultdict(list)
+    cut: dict[str, bool] = {}
+    for one in tape.of(speech.TranscriptSettled):
+        event = one.event
+        assert isinstance(event, speech.TranscriptSettled)
+        words = plain(event.text).split()
+        # A gap in the audio may cut a word in two: each half is heard as that word.
+        whole_word = not (cut.get(event.stream) and words and said[event.stream][-1:] == words[:1])
+        said[event.stream] += words if whole_word else words[1:]
+        if words or not cut.get(event.stream):
+            cut[event.stream] = event.through_ms - event.end_ms < 2 * voice.FRAME_MS
+    whole = {
+        one.event.stream
+        for one in tape.of(speech.StreamHeard)
+        if isinstance(one.event, speech.StreamHeard) and one.event.complete
+    }
+    for name, frames in tape.heard.items():
+        words, unsure = _words_on_log(frames)
+        if said[name] == words or (unsure and said[name] == words[:-1]):
+            continue
+        is_prefix = said[name] == words[: len(said[name])]
+        if name in whole or not is_prefix:
+            yield f"{name}: settled {said[name]}, the log has {words}{' (the last one too short)' if unsure else ''}"
+
+
+def _words_on_log(frames: dict[int, MediaReceived]) -> tuple[list[str], bool]:
+    """The words, and whether the last one is too short at the stream's end to be found by a detector."""
+    words: list[str] = []
+    voiced_ms = 0
+    silent_ms = 10_000
+    for sequence in sorted(frames):
+        word = voice.word_in(frames[sequence].payload)
+        if word is None:
+            silent_ms += voice.FRAME_MS
+            continue
+        voiced_ms = voiced_ms + voice.FRAME_MS if silent_ms < 300 else voice.FRAME_MS
+        silent_ms = 0
+        if word != voice.COUGH and (not words or words[-1] != voice.text_of(word)):
+            words.append(voice.text_of(word))
+    return words, bool(words) and voiced_ms < UNCONFIRMED_MS and silent_ms < 1300
+
+
+def said_once(tape: Tape) -> Iterator[str]:
+    """No millisecond of a sentence goes out twice, but from the beginning of the word at the last mark on."""
+    texts = {
+        (one.event.reply, one.event.index): plain(one.event.text)
+        for one in tape.of(turn.ReplySentence)
+        if isinstance(one.event, turn.ReplySentence)
+    }
+    marks = _marks(tape)
+    streams = [one.event.stream for one in tape.of(stream.StreamOpened) if isinstance(one.event, stream.StreamOpened)]
+    epochs = {name: epoch for epoch, name in enumerate(streams)}
+    written: dict[tuple[str, int], tuple[str, int]] = {}
+    for media in _in_order(tape):
+        key = (media.reply, media.sentence)
+        end_ms = media.offset_ms + len(media.payload) // 8
+        text = texts.get(key)
+        if text is None:
+            yield f"sound of {key}, which is not on the log"
+            continue
+        if not voice.is_spoken(text, media.offset_ms, media.payload):
+            yield f"{key} at {media.offset_ms} ms of {media.stream} is not what {text!r} sounds like"
+        before = written.get(key)
+        if before is not None and epochs.get(media.stream, 0) < epochs.get(before[0], 0):
+            continue  # a door that does not know yet plays to a socket nobody listens to
+        if before is not None and media.offset_ms < before[1]:
+            allowed = _repeats(text, marks.get(key, []))
+            if media.offset_ms not in allowed:
+                yield (
+                    f"{key} {text!r}: {media.offset_ms} to {end_ms} ms on {media.stream} after {before[1]} ms on "
+                    f"{before[0]}; a repeat may begin at {sorted(allowed)}"
+                )
+        written[key] = (media.stream, end_ms)
+
+
+def _in_order(tape: Tape) -> list[MediaSpoken]:
+    found = []
+    seen = set()
+    for record in tape.outcome.media:
+        media = unpack_media(record.value)
+        if isinstance(media, MediaSpoken) and (media.stream, media.sequence) not in seen:
+            seen.add((media.stream, media.sequence))
+            found.append(media)
+    return found
+
+
+def _marks(tape: Tape) -> dict[tuple[str, int], list[int]]:
+    found: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for one in tape.of(stream.PlaybackMarked, stream.PlaybackCleared):
+        event = one.event
+        assert isinstance(event, stream.PlaybackMarked | stream.PlaybackCleared)
+        found[event.reply, event.sentence].append(event.heard_ms)
+    return found
+
+
+def _repeats(text: str, heard: list[int]) -> set[int]:
+    """Where a repeat may begin: the start of the sentence if nothing of it was ever marked, else the word's."""
+    allowed = {0}
+    for heard_ms in heard:
+        allowed.add(heard_ms)
+        allowed.add(heard_ms // 20 * 20)
+        characters = heard_ms // voice.CHARACTER_MS
+        begin = text.rfind(" ", 0, max(0, min(characters, len(text)))) + 1
+        allowed.add(begin * voice.CHARACTER_MS)
+    return allowed
+
+
+def heard_once(tape: Tape) -> Iterator[str]:
+    """What was marked before a take began is not said in it again, but for the word that was cut."""
+    for events in tape.lives().values():
+        yield from _heard_once(events)
+
+
+def _heard_once(events: list[Admitted]) -> Iterator[str]:
+    texts: dict[tuple[str, int], str] = {}
+    marks: dict[tuple[str, int], int] = {}
+    known: dict[tuple[str, int], int] = {}  # when the take began
+    started: set[tuple[str, int]] = set()
+    latest = ""
+    for one in events:
+        match one.event:
+            case stream.StreamOpened() as event:
+                latest = event.stream
+            case turn.ReplySentence() as event:
+                texts[event.reply, event.index] = plain(event.text)
+            case turn.ReplyStarted() | turn.ReplyResumed():
+                known = dict(marks)
+            case call.CallAdopted(role="conversation"):
+                known = dict(marks)
+            case stream.PlaybackMarked() | stream.PlaybackCleared() as event:
+                key = (event.reply, event.sentence)
+                marks[key] = max(marks.get(key, 0), event.heard_ms)
+            case stream.PlaybackStarted() as event if event.stream == latest:  # an older one's word may come late
+                key = (event.reply, event.sentence)
+                begin_ms = _word_begin(texts.get(key, ""), known.get(key, 0))
+                if key in started and event.offset_ms < begin_ms - TOLERANCE_MS:
+                    yield f"{key} {texts.get(key)!r} again from {event.offset_ms} ms, {known[key]} were heard"
+                started.add(key)
+
+
+def _word_begin(text: str, heard_ms: int) -> int:
+    characters = max(0, heard_ms - TOLERANCE_MS) // voice.CHARACTER_MS
+    if characters >= len(text) - 1:
+        return heard_ms
+    return (text.rfind(" ", 0, characters) + 1) * voice.CHARACTER_MS
