@@ -23,7 +23,7 @@ from workers.profiles import Profile, ProfileError, load_profile
 from workers.runtime import Runtime
 
 if TYPE_CHECKING:
-    from projections.queries import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from workers.engines.port import SpeechToText, TextToSpeech
 
@@ -51,7 +51,7 @@ class House:
 
     def __init__(self, settings: Settings, *, log: Log | None = None) -> None:
         self.settings = settings
-        self.log: Log = log or open_log(settings.log_uri, now=world.now_ms)
+        self.log: Log = log or self._log()
         self.database: AsyncEngine | None = None
         self.roles: dict[str, Role] = {}
         self._stack = AsyncExitStack()
@@ -76,20 +76,24 @@ class House:
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._stack.aclose()
 
+    def _log(self) -> Log:
+        self._make_folder()
+        retention_ms = int(self.settings.media_retention * 1000)
+        return open_log(self.settings.log_uri, now=world.now_ms, media_retention_ms=retention_ms)
+
     async def open_database(self) -> AsyncEngine:
         """The read models, migrated to this version."""
         if self.database is None:
             from migrations.run import upgrade
             from projections.database import open_database
 
-            self._make_folder()
             await upgrade(self.settings.database_url)
             self.database = open_database(self.settings.database_url)
             self._stack.push_async_callback(self.database.dispose)
         return self.database
 
     def _make_folder(self) -> None:
-        if not self.settings.database:
+        if not (self.settings.database and self.settings.log):
             self.settings.data.mkdir(parents=True, exist_ok=True)
 
     async def start(self, names: Iterable[str]) -> None:

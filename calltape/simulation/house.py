@@ -79,7 +79,7 @@ class House:
 
     def __post_init__(self) -> None:
         self.chance = Random(f"house-{self.seed}")
-        self.log = MemoryLog(now=self.now, topics=TOPICS)
+        self.log = MemoryLog(now=self._stamp, topics=TOPICS)
         self.wire = FaultyLog(self.log, self.seed)
         self._numbers = itertools.count(1)
         self._ending = False
@@ -98,6 +98,10 @@ class House:
     def now(self) -> int:
         """The log's clock."""
         return BEGAN_MS + int(self.loop.time() * 1000)
+
+    def _stamp(self) -> int:
+        """What the log writes on a batch: times may repeat and step back."""
+        return self.now() - self.chance.randint(0, self.plan.jitter_ms)
 
     async def run(self) -> Outcome:
         """All calls from dialling until they are sealed."""

@@ -38,6 +38,7 @@ class Plan:
     tick_ms: int = 100
     latency_ms: int = 20
     calls: int = 1  # that begin within a few seconds
+    jitter_ms: int = 0  # the log's times step back by at most this
 
 
 def drawn_plan(seed: int) -> Plan:
@@ -60,6 +61,7 @@ def drawn_plan(seed: int) -> Plan:
         tick_ms=tick_ms,
         latency_ms=latency_ms,
         calls=calls,
+        jitter_ms=chance.choice((0, 0, 5, 40)),
     )
 
 

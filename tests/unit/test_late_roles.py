@@ -366,7 +366,7 @@ async def test_a_call_without_audio_has_no_recording_and_says_so(tmp_path: Path)
     tape = Tape(tmp_path)
     events = await tape.role.work(Case(CALL, PARTITION, tape.state))
     assert [type_of(event) for event in events] == ["work.failed"]
-    assert not list(Path.iterdir(tmp_path))  # noqa: ASYNC240
+    assert not list(Path.iterdir(tmp_path))
 
 
 async def test_the_recordings_name_cannot_leave_its_folder(tmp_path: Path) -> None:

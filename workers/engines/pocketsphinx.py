@@ -191,7 +191,11 @@ class Utterances:
         if self._quiet_ms >= AHEAD_MS and not self._ahead:
             self._ask()
             self._ahead = True
-        elif not self._ahead and not self._pending and len(self._audio) - self._asked_bytes >= INTERIM_MS * self._bytes_ms:
+        elif (
+            not self._ahead
+            and not self._pending
+            and len(self._audio) - self._asked_bytes >= INTERIM_MS * self._bytes_ms
+        ):
             self._ask(guess=True)
 
     def _ask(self, *, guess: bool = False) -> None:

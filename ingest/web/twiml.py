@@ -1,0 +1,46 @@
+"""What the carrier is told to do, built with its own library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from twilio.twiml.voice_response import VoiceResponse
+
+from ingest.admission import socket_url
+
+STREAM_PATH = "/ws/media-stream"
+
+
+def connect(*, public_url: str, token: str, parameters: Mapping[str, str]) -> str:
+    """Stream the call to us; when the socket goes, ask us again."""
+    base = public_url.rstrip("/")
+    prefix = urlsplit(base).path
+    response = VoiceResponse()
+    stream = response.connect().stream(
+        url=f"{socket_url(base)}{STREAM_PATH}/{token}",
+        status_callback=f"{base}/twilio/stream-status",
+        status_callback_method="POST",
+    )
+    for name, value in parameters.items():
+        stream.parameter(name=name, value=value)
+    response.redirect(f"{prefix}/twilio/voice?resume=1", method="POST")
+    return str(response)
+
+
+def hang_up() -> str:
+    response = VoiceResponse()
+    response.hangup()
+    return str(response)
+
+
+def dial(number: str) -> str:
+    response = VoiceResponse()
+    response.dial(number)
+    return str(response)
+
+
+def reject(reason: str = "rejected") -> str:
+    response = VoiceResponse()
+    response.reject(reason=reason)
+    return str(response)
