@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from calltape.wiring import ROLES, House
 from clients.carrier import Carrier, CarrierConfig
 from clients.report import CallReport
 from clients.script import Hangup, InterruptAfter, Say, Script, Step, Wait, WaitFor
+from clients.twilio_rest import FakeTwilioRest
 from schema import topics
 from schema.envelope import AnyEvent
 from schema.registry import MalformedEvent, decode
@@ -67,51 +69,59 @@ class Demo:
 
 async def run_demo(script: Script, folder: Path, on_event: Callable[[AnyEvent, int], None]) -> Demo:
     """Place the call, wait for its summary and recording, and say what is missing. Raises EngineError, Refused."""
-    settings = _settings(folder)
-    async with House(settings) as house, Espeak() as voice:
+    port, account, secret = _free_port(), "AC" + world.new_hex(), world.new_hex()
+    address = f"http://127.0.0.1:{port}"
+    config = CarrierConfig(address, account, secret, CALLER, NUMBER)
+    async with AsyncExitStack() as stack:
+        voice = await stack.enter_async_context(Espeak())
+
+        async def speak(text: str) -> bytes:
+            return await voice.mulaw(text, VOICE, RATE_WPM)
+
+        carrier = Carrier(config, voice=speak, new_id=world.new_hex, now=world.now)
+        await stack.enter_async_context(carrier)
+        rest = await stack.enter_async_context(FakeTwilioRest(carrier))
+        settings = _settings(folder, port, account, secret, rest.url)
+        house = await stack.enter_async_context(House(settings))
         await house.start(ROLES)
-        async with opened_ingest(house) as address, _watched(house, on_event):
-            config = CarrierConfig(
-                to=address,
-                account_sid=settings.twilio_account_sid,
-                auth_token=settings.twilio_auth_token.get_secret_value(),
-                from_number=CALLER,
-                to_number=NUMBER,
-            )
-
-            async def speak(text: str) -> bytes:
-                return await voice.mulaw(text, VOICE, RATE_WPM)
-
-            async with Carrier(config, voice=speak, new_id=world.new_hex, now=world.now) as carrier:
-                report = await carrier.place_call(script)
-                await carrier.settle()
-            shown = await _shown(house, report.call_id)
+        await stack.enter_async_context(opened_ingest(house))
+        await stack.enter_async_context(_watched(house, on_event))
+        report = await carrier.place_call(script)
+        await carrier.settle()
+        shown = await _shown(house, report.call_id)
     return _judged(shown, report, script, settings)
 
 
-def _settings(folder: Path) -> Settings:
+def _settings(folder: Path, port: int, account: str, secret: str, rest: str) -> Settings:
+    """A house of its own; the account is nobody's: the simulated carrier and the server only have to agree on it."""
     return load(
         data=folder,
         log=f"sqlite:///{folder / 'log.sqlite'}",
         database=f"sqlite+aiosqlite:///{folder / 'calls.sqlite'}",
         host="127.0.0.1",
-        port=0,
-        public_url="",
+        port=port,
+        public_url=f"http://127.0.0.1:{port}",
         record="on",
         instance="demo",
         numbers=None,
         agent="notes",
-        # An account of nobody's: the simulated carrier and the server only have to agree on it.
-        twilio_account_sid="AC" + world.new_hex(),
-        twilio_auth_token=world.new_hex(),
-        twilio_api="",
+        twilio_account_sid=account,
+        twilio_auth_token=secret,
+        twilio_api=rest,
     )
+
+
+def _free_port() -> int:
+    """Signatures name the port, so it has to be known before anybody listens on it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager
 async def _watched(house: House, on_event: Callable[[AnyEvent, int], None]) -> AsyncIterator[None]:
     """Every event of the log is shown while the call lasts."""
-    positions = {p: 0 for p in range(await house.log.partitions(topics.EVENTS.name))}
+    positions = dict.fromkeys(range(await house.log.partitions(topics.EVENTS.name)), 0)
     reader = house.log.reader(topics.EVENTS.name, positions)
 
     async def follow() -> None:

@@ -14,6 +14,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def clock_ms() -> int:
+    """Milliseconds since some moment; only grows, so that intervals are true even when the clock is set."""
+    return time.monotonic_ns() // 1_000_000
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 

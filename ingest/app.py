@@ -181,7 +181,9 @@ class Ingest:
                 read_model=self._read_model,
             )
             app.add_routes(hooks.routes())
-            app.add_routes([web.get(STREAM_PATH, self._media_stream), web.get(STREAM_PATH + "/{token}", self._media_stream)])
+            app.add_routes(
+                [web.get(STREAM_PATH, self._media_stream), web.get(STREAM_PATH + "/{token}", self._media_stream)]
+            )
             app.add_routes([web.get(STREAM_PATH + "/{token}/", self._media_stream)])
         return app
 

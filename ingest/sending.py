@@ -1,4 +1,4 @@
-"""What one socket still has to send: a bounded queue and the one task that writes it, so that a slow peer waits alone."""
+"""What one socket still has to send: a bounded queue and the one task that writes it; a slow peer waits alone."""
 
 from __future__ import annotations
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import structlog
+import structlog
 from aiohttp import WSMessage, WSMsgType, web
 
 from eventlog.port import Log, LogBroken, LogUnavailable

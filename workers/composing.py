@@ -33,7 +33,9 @@ class Composer:
         fallback: str,
         new_id: Callable[[], str],
         emit: Callable[[Event], None],
+        last_word: str = "",
     ) -> None:
+        """`last_word` is why the call ends after this reply even if the agent does not hang up."""
         self.reply = reply.id
         self.generation = reply.generation
         self._agent = agent
@@ -46,6 +48,7 @@ class Composer:
         self._fallback = fallback
         self._new_id = new_id
         self._emit = emit
+        self._last_word = last_word
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def stop(self) -> None:
@@ -64,7 +67,7 @@ class Composer:
             self._fail(EngineError("agent_broke", type(error).__name__, retryable=False))
 
     async def _compose(self) -> None:
-        sentences, tools, hang_up = 0, 0, ""
+        sentences, tools, hang_up = 0, 0, self._last_word
         async for said in self._agent.reply(self._conversation):
             match said:
                 case Say(text):
@@ -105,7 +108,7 @@ class Composer:
             )
         )
 
-    def _composed(self, sentences: int, hang_up: str = "") -> None:
+    def _composed(self, sentences: int, hang_up: str) -> None:
         self._emit(
             ReplyComposed(
                 id=self._new_id(), call_id=self._call_id, reply=self.reply, sentences=sentences, hang_up=hang_up
@@ -126,4 +129,4 @@ class Composer:
         )
         if not self._sentences:
             self._say(0, self._fallback)
-        self._composed(max(1, self._sentences))
+        self._composed(max(1, self._sentences), self._last_word)

@@ -209,6 +209,8 @@ class ConversationRole:
             fallback=profile.fallback,
             new_id=self.desk.new_id,
             emit=lambda event: self._ready(case, event),
+            # The prompt after the last one is a goodbye, whatever the agent makes of it.
+            last_word="silence" if state.talk.is_last_prompt else "",
         )
         return True
 

@@ -25,6 +25,7 @@ class TurnRules:
     max_prompts: int = 3
     dtmf_ms: int = 1000  # more digits may follow for this long
     clear_ms: int = 1000  # so long an interrupted reply waits for word of what was heard
+    voicing_ms: int = 15_000  # so long a sentence may take to be given a voice
     playback_slack_ms: int = 5000  # a peer that reports no playback is believed to have played after this
 
     @property
@@ -146,6 +147,11 @@ class Talk:
     ended: bool = False
     dtmf_over: bool = False
     history: tuple[HistoryItem, ...] = ()
+
+    @property
+    def is_last_prompt(self) -> bool:
+        """Whether the open reply is what follows the last prompt the profile allows."""
+        return self.reply is not None and self.reply.why == "prompt" and self.prompts > self.rules.max_prompts
 
     @property
     def started(self) -> datetime:

@@ -201,7 +201,7 @@ def waits(talk: Talk) -> tuple[Wait, ...]:
         if talk.speaking and not talk.long_enough and rules.interruptible:
             found.append(Wait("barge_in", talk.spoke_at + rules.min_voiced_ms))
         if reply.composed and reply.sentences:
-            found.append(Wait("playback", reply.touched_at + _unheard_ms(reply) + rules.playback_slack_ms))
+            found.append(Wait("playback", reply.touched_at + _unheard_ms(talk, reply) + rules.playback_slack_ms))
     if reply is not None and reply.interrupted and not _is_silent(talk, reply):
         found.append(Wait("cleared", reply.interrupted_at + rules.clear_ms))
     if reply is not None and reply.interrupted == "barge_in" and not (talk.speaking or talk.wordless):
@@ -217,8 +217,14 @@ def _nobody_speaks(talk: Talk) -> bool:
     ) and bool(talk.greeted)
 
 
-def _unheard_ms(reply: Reply) -> int:
-    return sum(max(0, (s.duration_ms or 0) - s.heard_ms) for s in reply.sentences if not s.over)
+def _unheard_ms(talk: Talk, reply: Reply) -> int:
+    """How long the rest may still sound; a sentence without a voice is still being given one."""
+    unheard_ms = 0
+    for sentence in reply.sentences:
+        if not sentence.over:
+            known = sentence.duration_ms is not None
+            unheard_ms += max(0, (sentence.duration_ms or 0) - sentence.heard_ms) if known else talk.rules.voicing_ms
+    return unheard_ms
 
 
 def _may_still_sound(reply: Reply) -> bool:

@@ -307,6 +307,8 @@ def _what_is_wrong(frame: str, error: Exception) -> str:
         return "not_json"
     try:
         event = _named.decode(frame).event
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except msgspec.ValidationError:
         return "malformed"
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return "not_json"
     return "malformed" if isinstance(event, str) and event in _EVENTS else "unknown_event"

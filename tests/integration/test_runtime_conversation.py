@@ -16,6 +16,7 @@ from schema.envelope import type_of
 from schema.outbox import OutboxAudio
 from schema.topics import partition_of
 from tests.support.runtimes import CallAtDoor, EchoAgent, World, fields, now, on_virtual_time, sentences
+from workers.agents import Conversation, Said, Say
 from workers.profiles import Profile, ProfileError, SilencePrompts
 from workers.talk import Wait
 
@@ -85,6 +86,29 @@ def test_a_caller_who_says_nothing_is_asked_and_then_left() -> None:
     async def story() -> None:
         world = World()
         world.profile = Profile(name="toy", greeting="Hello.", silence=SilencePrompts(after_ms=3000))
+        world.hire("a")
+        await CallAtDoor(world, CALL).start()
+        await world.until_said(CALL, "call.sealed")
+        events = await world.events(CALL)
+        assert fields(events, "reply.started", "why") == ["greeting", "prompt", "prompt", "prompt"]
+        assert fields(events, "call.ended", "reason") == ["silence"]
+        await world.close()
+
+    on_virtual_time(story())
+
+
+class Patient(EchoAgent):
+    """Never hangs up."""
+
+    def _said(self, conversation: Conversation) -> Sequence[Said]:
+        return [Say("I can wait.")]
+
+
+def test_an_agent_that_never_hangs_up_does_not_keep_a_silent_call_for_ever() -> None:
+    async def story() -> None:
+        world = World()
+        world.profile = Profile(name="toy", greeting="Hello.", silence=SilencePrompts(after_ms=2000, max=2))
+        world.agent = Patient()
         world.hire("a")
         await CallAtDoor(world, CALL).start()
         await world.until_said(CALL, "call.sealed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,15 @@ import workers.calls
 from calltape.simulation.run import simulate
 from ingest.playing import Playlist
 from schema.admit import Admission, admit
+from schema.call import CallAdopted
 from schema.envelope import AnyEvent, Event
-from schema.turn import ToolCalled
+from schema.turn import ReplyResumed, ReplySentence, ToolCalled
 from workers import hearing
+from workers.calls import Calls
 from workers.case import Case
 from workers.conversation import ConversationRole
+from workers.listening import HearingRuntime
+from workers.talk import Tool
 from workers.toolwork import run_tool
 
 SEEDS = 150
@@ -44,10 +49,6 @@ def test_a_tool_that_runs_before_its_call_was_read_back_is_found(monkeypatch: py
 
     def hasty(self: ConversationRole, case: Case[Any], event: Event) -> None:
         if isinstance(event, ToolCalled):
-            import asyncio
-
-            from workers.talk import Tool
-
             tool = Tool(event.id, event.reply, event.name, {}, event.repeatable, 0)
             work = run_tool(
                 self.desk.tools.get(event.name),
@@ -90,6 +91,50 @@ def test_a_hearing_that_begins_at_the_beginning_again_is_found(monkeypatch: pyte
     monkeypatch.setattr(hearing, "_with", forgetful)
     broken = _broken()
     assert broken & {"every utterance is settled once", "the words are what was said"}
+
+
+def test_a_hearing_that_reads_on_before_it_goes_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames behind the place an ear begins at reach it first, and those before are taken for repeated ones."""
+    later: dict[int, dict[int, int]] = {}
+    honest = HearingRuntime._assign_media
+
+    def postponed(self: HearingRuntime, partition: int, position: int) -> None:
+        mine = later.setdefault(id(self), {})
+        mine[partition] = min(position, mine.get(partition, position))
+
+    def assign(self: HearingRuntime, reader: Any) -> None:
+        self._from.update(later.pop(id(self), {}))
+        honest(self, reader)
+
+    monkeypatch.setattr(HearingRuntime, "_rewind", postponed)
+    monkeypatch.setattr(HearingRuntime, "_assign_media", assign)
+    assert "the words are what was said" in _broken()
+
+
+def test_an_owner_who_takes_an_adoption_of_long_ago_for_its_own_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a partition back, it begins to act in the middle of folding it."""
+    honest = Calls._adopted
+
+    def credulous(self: Calls[Any], case: Case[Any], event: CallAdopted) -> None:
+        live = self.live
+        self.live = live | {case.partition}
+        honest(self, case, event)
+        self.live = live
+
+    monkeypatch.setattr(Calls, "_adopted", credulous)
+    assert _broken(1500)
+
+
+def test_a_resumed_reply_that_drops_its_own_first_sentence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ConversationRole.acted
+
+    def hasty(self: ConversationRole, case: Case[Any], event: AnyEvent, position: int, at: int) -> None:
+        if isinstance(event, ReplyResumed):
+            case.ready = [ready for ready in case.ready if not isinstance(ready, ReplySentence)]
+        honest(self, case, event, position, at)
+
+    monkeypatch.setattr(ConversationRole, "acted", hasty)
+    assert "sentences follow each other" in _broken()
 
 
 _KEPT: list[Any] = []

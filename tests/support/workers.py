@@ -163,7 +163,7 @@ class CallModel:
     def request(self, kind: Any, text: str = "") -> Event:
         return self.say(RequestMade(id=self.new_id(), call_id=CALL, kind=kind, text=text), source=self.new_id())
 
-    def agent_says(self, *texts: str, hang_up: str = "", composed: bool = True) -> None:
+    def agent_says(self, *texts: str, hang_up: str = "", composed: bool = True, voiced: bool = True) -> None:
         """The agent adds sentences to the open reply."""
         for text in texts:
             index = len(self.reply.sentences)
@@ -174,10 +174,12 @@ class CallModel:
                 ),
                 role="conversation",
             )
-            voiced = ReplyVoiced(
-                id=self.new_id(), call_id=CALL, reply=self.reply.id, index=index, duration_ms=SENTENCE_MS
-            )
-            self.say(voiced, role="conversation")
+            if voiced:
+                duration_ms = SENTENCE_MS
+                made = ReplyVoiced(
+                    id=self.new_id(), call_id=CALL, reply=self.reply.id, index=index, duration_ms=duration_ms
+                )
+                self.say(made, role="conversation")
         if composed:
             count = len(self.reply.sentences)
             self.say(

@@ -508,6 +508,14 @@ def test_a_reply_whose_marks_never_come_is_believed_to_have_been_played() -> Non
     assert call.names()[-1] == "reply.finished"
 
 
+def test_a_slow_voice_is_waited_for() -> None:
+    call = CallModel().greeted()
+    call.says("make a note")
+    call.agent_says("I made a note.", voiced=False)
+    call.pass_time(14_000)
+    assert call.talk.reply is not None
+
+
 # The end
 
 
