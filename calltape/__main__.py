@@ -15,6 +15,7 @@ from calltape.commands.calls import calls
 from calltape.commands.check import check
 from calltape.commands.demo import demo
 from calltape.commands.migrate import migrate
+from calltape.commands.serve import serve
 from calltape.commands.show import show
 from calltape.commands.simulate import simulate
 from calltape.commands.tail import tail
@@ -24,7 +25,7 @@ from calltape.terminal import Refused
 if TYPE_CHECKING:
     from calltape.catalogue import Verb
 
-VERBS: tuple[Callable[..., Any], ...] = (demo, calls, show, tail, call, check, migrate, token, simulate)
+VERBS: tuple[Callable[..., Any], ...] = (demo, serve, calls, show, tail, call, check, migrate, token, simulate)
 
 # Errors that are sentences for whoever typed the command. A module that was never imported raised nothing.
 SENTENCES = (
@@ -35,6 +36,8 @@ SENTENCES = (
     ("workers.profiles", "ProfileError"),
     ("workers.engines.port", "EngineError"),
     ("clients.script", "ScriptError"),
+    ("ingest.numbers", "NumbersError"),
+    ("ingest.app", "NoDoor"),
 )
 
 app = typer.Typer(

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
-import structlog
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 
 from eventlog.port import Log, LogBroken, LogUnavailable
 from ingest.admission import Admitted, Refused
@@ -419,7 +418,7 @@ class Session:
         desk.sockets.discard(self)
         desk.playing.discard(self)
         self._tally.active -= 1
-        code = self._ws.close_code or 1006
+        code = _code_of(last, self._ws)
         if code == 1009:
             self._count("too_big")
         if not self._reason:
@@ -454,8 +453,7 @@ class Session:
             tenant_id=line.tenant_id,
             source=line.stream,
             sequence=line.next_sequence(),
-            stream=line.stream,
-            **fields,
+            **{"stream": line.stream, **fields},
         )
 
     def _say(self, kind: type[Event], **fields: Any) -> None:
@@ -464,6 +462,13 @@ class Session:
 
     def _count(self, kind: str) -> None:
         self._desk.tally.bad_input[self.dialect.door, kind] += 1
+
+
+def _code_of(last: WSMessage | None, ws: web.WebSocketResponse) -> int:
+    """Our own objection to a frame outlives the peer's answer to it."""
+    if last is not None and isinstance(last.data, WebSocketError):
+        return int(last.data.code)
+    return ws.close_code or 1006
 
 
 def _reason_of(last: WSMessage | None, code: int) -> str:

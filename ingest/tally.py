@@ -120,11 +120,15 @@ class WireCollector(Collector):
 
     def _counts(self) -> Iterator[Metric]:
         tally = self._tally
-        yield _family("calltape_bad_input", "Input that was skipped or refused", ["door", "kind"], tally.bad_input)
-        yield _family("calltape_closed", "Sockets closed", ["door", "reason", "code"], tally.closed)
-        yield _family("calltape_refused", "Refused before the upgrade", ["door", "status", "why"], tally.refused)
-        yield _family("calltape_webhooks", "Webhooks answered", ["hook", "answer"], tally.webhooks)
-        yield _family("calltape_outbox", "Messages from the outbox", ["kind", "fate"], tally.outbox)
+        yield _family(
+            "calltape_bad_input", "Input that was skipped or refused", ["door", "kind"], tally.bad_input.items()
+        )
+        yield _family("calltape_closed", "Sockets closed", ["door", "reason", "code"], tally.closed.items())
+        yield _family(
+            "calltape_refused", "Refused before the upgrade", ["door", "status", "why"], tally.refused.items()
+        )
+        yield _family("calltape_webhooks", "Webhooks answered", ["hook", "answer"], tally.webhooks.items())
+        yield _family("calltape_outbox", "Messages from the outbox", ["kind", "fate"], tally.outbox.items())
 
     def _log(self) -> Iterator[Metric]:
         tally = self._tally
@@ -142,9 +146,9 @@ class WireCollector(Collector):
         yield GaugeMetricFamily("calltape_facts_waiting", "Facts not yet on the log", value=facts)
 
 
-def _family(name: str, text: str, labels: list[str], counts: Counter[tuple[str, ...]]) -> Metric:
+def _family(name: str, text: str, labels: list[str], counts: Iterable[tuple[tuple[str, ...], int]]) -> Metric:
     family = CounterMetricFamily(name, text, labels=labels)
-    for key, count in counts.items():
+    for key, count in counts:
         family.add_metric(list(key), count)
     return family
 

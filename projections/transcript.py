@@ -116,8 +116,9 @@ def _ending(line: RowMapping, heard_ms: int, place: Place) -> dict[str, int]:
     if heard_ms == 0 and line["heard_ms"] == 0:
         return {}
     start_ms = line["start_ms"]
-    if start_ms is None:
-        start_ms = max(0, place.clock_ms - heard_ms)
+    if start_ms is None or line["heard_ms"] == 0:
+        # Audio is written ahead of its playing: the first mark says when its first word was heard.
+        start_ms = max(start_ms or 0, place.clock_ms - heard_ms)
     return {"start_ms": start_ms, "end_ms": max(start_ms, place.clock_ms)}
 
 

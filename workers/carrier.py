@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import structlog
+from aiohttp import ClientError
 from twilio.base.exceptions import TwilioException
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.rest import Client
@@ -61,5 +62,5 @@ class TwilioCalls:
     async def _update(self, call_id: str, **changes: str) -> None:
         try:
             await self._client.calls(call_id).update_async(**changes)
-        except (TwilioException, OSError, TimeoutError) as error:
+        except (TwilioException, ClientError, OSError, TimeoutError) as error:
             logger.warning("the carrier refused", call_id=call_id, change=sorted(changes), error=type(error).__name__)

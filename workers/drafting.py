@@ -59,6 +59,14 @@ def draft(
                 made_by=made_by,
                 cause=decision.in_answer_to,
             )
+        case _:
+            return _draft_rest(decision, state, id_, now)
+
+
+def _draft_rest(decision: Decision, state: CallState, id_: str, now: int) -> Event:
+    """What becomes of a reply that was started."""
+    call_id = state.life.call_id
+    match decision:
         case Interrupt():
             return ReplyInterrupted(
                 id=id_,

@@ -123,6 +123,10 @@ def _quiet(_: Observation) -> None:
 
 
 def _print(seen: Observation) -> None:
+    from clients.report import Seen
+
+    if seen.kind in (Seen.MARK_PLAYED, Seen.MARK_CLEARED):
+        return  # six a second
     say(f"{seen.at_ms / 1000:8.2f}  {seen.kind.replace('_', ' '):<16} {seen.text}")
 
 

@@ -10,6 +10,7 @@ from calltape.simulation.faulty_log import NO_FAULTS, Faults
 
 Mishap = Literal["kill", "fuse", "mail", "freeze", "rebalance", "stall"]
 WINDOW_S = 40.0
+MISHAPS = 8
 MISHAPS_S = 25.0  # most calls are over by then
 ROLES = ("conversation", "hearing", "door")
 
@@ -49,13 +50,16 @@ def drawn_plan(seed: int) -> Plan:
     calls = chance.choice((1, 1, 1, 1, 2, 3))
     if chance.random() < 0.1:
         return Plan(tick_ms=tick_ms, latency_ms=latency_ms, calls=calls)
-    events = tuple(sorted((_drawn(chance) for _ in range(chance.randint(0, 8))), key=lambda event: event.at_s))
+    mishaps = [_drawn(chance) for _ in range(chance.randint(0, MISHAPS))]
+    if chance.random() < 0.1:
+        mishaps += to_and_fro(chance.choice(ROLES[:2]), chance.uniform(1.5, 5))
+    events = tuple(sorted(mishaps, key=lambda event: event.at_s))
     faults = _drawn_faults(chance) if chance.random() < 0.6 else NO_FAULTS
     return Plan(
         events,
         faults,
         WINDOW_S,
-        standby=chance.random() < 0.6,
+        standby=chance.random() < 0.6 or len(events) > MISHAPS,
         lag_ms=chance.choice((0, 0, 0, 500, 3000)),
         engines_fail=chance.choice((0.0, 0.0, 0.05, 0.2)),
         tick_ms=tick_ms,
@@ -63,6 +67,11 @@ def drawn_plan(seed: int) -> Plan:
         calls=calls,
         jitter_ms=chance.choice((0, 0, 5, 40)),
     )
+
+
+def to_and_fro(who: str, every_s: float) -> list[Event]:
+    """A group that cannot agree: its partitions come back to who has just lost them."""
+    return [Event(every_s * number, "rebalance", who, ms=100) for number in range(1, 8)]
 
 
 def _drawn(chance: Random) -> Event:

@@ -246,7 +246,7 @@ async def test_bad_input_gets_the_tables_answer(name: str, frames: list[Any], co
 async def test_what_can_go_on_goes_on() -> None:
     async with house() as h:
         ws, _stream = await begun(h)
-        for frame in (["["] * 3, [json.dumps(start())], [json.dumps(media(1))] * 2, [json.dumps(STOP)] * 2):
+        for frame in (["{"] * 3, [json.dumps(start())], [json.dumps(media(1))] * 2, [json.dumps(STOP)] * 2):
             for text in frame:
                 await ws.send_str(text)
         closed = (await h.events("stream.closed"))[-1]

@@ -258,6 +258,25 @@ def test_a_stream_that_never_sent_a_frame_was_heard() -> None:
     on_virtual_time(story())
 
 
+def test_a_stream_that_was_heard_is_not_heard_again_by_the_next_owner() -> None:
+    async def story() -> None:
+        line = Line()
+        line.listen("a")
+        await line.call()
+        await line.send(spoken(1), 10)
+        await line.close_stream()
+        await line.until_said(CALL, "stream.heard")
+        await line.fire("a")
+        line.listen("b")
+        await line.until_said(CALL, "call.adopted", 2)
+        await asyncio.sleep(5)
+        assert (await line.names(CALL)).count("stream.heard") == 1
+        assert await line.texts() == ["w1"]
+        await line.close()
+
+    on_virtual_time(story())
+
+
 def test_two_streams_of_a_call_are_heard_each_to_its_end() -> None:
     async def story() -> None:
         line = Line()

@@ -16,7 +16,7 @@ from schema.envelope import AnyEvent, Event, Role, type_of
 from schema.failure import EngineChanged
 from schema.registry import decode, encode
 from schema.stream import StreamOpened
-from schema.turn import ReplyInterrupted
+from schema.turn import ReplyInterrupted, TimerRang
 from workers.appender import Appender
 from workers.calls import Calls
 from workers.case import Case
@@ -349,6 +349,12 @@ def test_timers_ring_for_owners_with_nothing_in_flight() -> None:
     wait = office.calls.due(office.case, 5_000)
     assert wait is not None and wait.name == "tea"
     office.read(asked("milk"))
+    assert office.calls.due(office.case, 9_000) is None
+
+
+def test_a_timer_on_its_way_does_not_ring_again() -> None:
+    office = owned()
+    office.calls.append(office.case, [TimerRang(id="ring", call_id=CALL, name="tea", due=5_000)])
     assert office.calls.due(office.case, 9_000) is None
 
 

@@ -38,7 +38,7 @@ class Script:
 
 
 def composed(
-    *steps: Said | Exception | float, said: Sequence[str] = (), tools: int = 0, stop: bool = False
+    *steps: Said | Exception | float, said: Sequence[str] = (), tools: int = 0, stop: bool = False, last_word: str = ""
 ) -> list[Any]:
     async def story() -> list[Event]:
         emitted: list[Event] = []
@@ -53,6 +53,7 @@ def composed(
             fallback="Please say that again.",
             new_id=lambda: f"id{next(ids)}",
             emit=emitted.append,
+            last_word=last_word,
         )
         if stop:
             await asyncio.sleep(0.5)
@@ -61,6 +62,9 @@ def composed(
         return emitted
 
     return on_virtual_time(story())
+
+
+NEVER = EngineError("refused", "never", retryable=False)
 
 
 def names(events: Sequence[Event]) -> list[str]:
@@ -132,3 +136,9 @@ def test_an_agent_that_fails_in_the_middle_keeps_what_it_said() -> None:
 
 def test_a_stopped_composer_says_nothing_more() -> None:
     assert names(composed(Say("One."), 1.0, Say("Two."), stop=True)) == ["reply.sentence"]
+
+
+def test_the_last_prompt_hangs_up_even_if_the_agent_does_not() -> None:
+    assert composed(Say("I can wait."), last_word="silence")[-1].hang_up == "silence"
+    assert composed(Say("Bye."), HangUp("agent_goodbye"), last_word="silence")[-1].hang_up == "agent_goodbye"
+    assert composed(NEVER, last_word="silence")[-1].hang_up == "silence"

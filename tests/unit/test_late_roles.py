@@ -241,19 +241,20 @@ class Tape:
             await self.log.append(topics.MEDIA.name, [Entry(CALL, pack(frame))])
 
     async def spoken(
-        self, ms: int, offset_ms: int, length_ms: int = 200, stream: str = "MZ1", sample: bytes = RIGHT
+        self, ms: int, offset_ms: int, length_ms: int = 200, stream: str = "MZ1", *, copies: int = 1
     ) -> None:
         frame = MediaSpoken(
             call_id=CALL,
             stream=stream,
             sequence=self._sequence(stream),
             ms=ms,
-            payload=sample * (8 * length_ms),
+            payload=RIGHT * (8 * length_ms),
             reply="r",
             sentence=0,
             offset_ms=offset_ms,
         )
-        await self.log.append(topics.MEDIA.name, [Entry(CALL, pack(frame))])
+        for _ in range(copies):
+            await self.log.append(topics.MEDIA.name, [Entry(CALL, pack(frame))])
 
     async def sides(self) -> tuple[bytes, bytes]:
         """What the file holds, 2 bytes a sample a side."""
@@ -337,7 +338,11 @@ async def test_frames_appended_twice_are_recorded_once(tmp_path: Path) -> None:
     tape.opened("MZ1", 0)
     await tape.received(0, copies=3)
     await tape.received(20, copies=2)
-    assert sounding((await tape.sides())[0]) == [(0, 40)]
+    await tape.spoken(100, 0, copies=2)
+    await tape.spoken(100, 200)
+    left, right = await tape.sides()
+    assert sounding(left) == [(0, 40)]
+    assert sounding(right) == [(100, 500)]
 
 
 async def test_two_streams_follow_each_other_on_one_tape(tmp_path: Path) -> None:
