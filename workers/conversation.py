@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -15,7 +14,6 @@ from schema.failure import WorkFailed
 from schema.private import plain
 from schema.stream import StreamOpened
 from schema.turn import (
-    AgentChanged,
     ReplyComposed,
     ReplyInterrupted,
     ReplyResumed,
@@ -23,50 +21,23 @@ from schema.turn import (
     ReplyStarted,
     ReplyVoiced,
     ToolCalled,
-    ToolReturned,
 )
 from workers import callstate
 from workers.agents import Agent, Conversation
 from workers.callstate import CallState, Fact, fact_of
 from workers.case import Case
 from workers.composing import Composer
+from workers.desk import Desk, Work
 from workers.drafting import draft
-from workers.engines.port import TextToSpeech
-from workers.lifecycle import LifeRules
-from workers.outbound import Outbound
+from workers.fitting import still_fits
 from workers.profiles import Profile, decode_profile, profile_body, profile_hash
 from workers.speaking import Speaker, ToSpeak, Voiced, word_start_ms
 from workers.talk import Reply, Wait
-from workers.tools.port import Tool
 from workers.toolwork import run_tool
 
 logger = structlog.get_logger()
 
-
-@dataclass(slots=True)
-class Work:
-    """The tasks one owner runs for one call; all of it may be lost at any moment."""
-
-    speaker: Speaker
-    composer: Composer | None = None
-    voiced: set[tuple[str, int]] = field(default_factory=set)  # (sentence id, take) given to the speaker
-    tools: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What wiring gives conversation to work with."""
-
-    profile_of: Callable[[str], Profile]  # by name, for calls that begin
-    agent_of: Callable[[Profile], Agent]
-    tts: TextToSpeech
-    tools: Mapping[str, Tool]
-    outbound: Outbound
-    now: Callable[[], int]  # ms, the log's clock
-    new_id: Callable[[], str]
-    hang_up: Callable[[str], None] = lambda call_id: None  # tells the carrier, harmless when repeated
-    transfer: Callable[[str, str], None] | None = None  # call_id, number
-    life_rules: LifeRules = LifeRules()
+GONE = ("caller_hung_up", "carrier_")  # reasons of an end that the carrier itself told us
 
 
 class ConversationRole:
@@ -106,23 +77,7 @@ class ConversationRole:
         return drafts, waits
 
     def is_valid(self, state: CallState, draft: Event) -> bool:
-        reply = state.talk.reply
-        match draft:
-            case ReplySentence():
-                fits = reply is not None and reply.id == draft.reply and reply.generation == draft.generation
-                return fits and reply is not None and not reply.interrupted and not reply.composed
-            case ReplyComposed() | ToolCalled():
-                return reply is not None and reply.id == draft.reply and not reply.interrupted and not reply.composed
-            case ReplyVoiced():
-                named = reply is not None and reply.id == draft.reply
-                sentences = reply.sentences if reply is not None else ()
-                return named and any(s.index == draft.index and s.duration_ms is None for s in sentences)
-            case ToolReturned():
-                return any(tool.id == draft.call for tool in state.talk.tools)
-            case AgentChanged():
-                return state.talk.agent != draft.agent
-            case _:
-                return not state.life.ended_at
+        return still_fits(state, draft)
 
     def is_over(self, state: CallState) -> bool:
         return state.sealed
@@ -140,7 +95,7 @@ class ConversationRole:
         for tool in case.state.talk.tools:
             self._run_tool(case, tool.id)
         if case.state.ended is not None:
-            self.desk.hang_up(case.call_id)
+            self._hang_up(case)
         self._catch_up(case)
 
     def acted(self, case: Case[CallState], event: AnyEvent, position: int, at: int) -> None:
@@ -158,7 +113,7 @@ class ConversationRole:
             case CallEnded():
                 self._stop_composing(case)
                 self._work(case).speaker.stop()
-                self.desk.hang_up(case.call_id)
+                self._hang_up(case)
             case RequestMade(kind="transfer"):
                 self._transfer(case, event)
         self._catch_up(case)
@@ -285,6 +240,12 @@ class ConversationRole:
             )
         )
 
+    def _hang_up(self, case: Case[CallState]) -> None:
+        life = case.state.life
+        # Nobody hangs up on who did so first.
+        if life.channel == "twilio" and not life.end_reason.startswith(GONE) and not life.transferred:
+            self.desk.hang_up(case.call_id)
+
     def _transfer(self, case: Case[CallState], event: RequestMade) -> None:
         if self.desk.transfer is None:
             message = "no carrier account is configured: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
@@ -338,3 +299,6 @@ def _conversation(state: CallState, reply: Reply) -> Conversation:
         prompts=talk.prompts,
         instruction=talk.instruction,
     )
+
+
+__all__ = ["ConversationRole", "Desk"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,11 +9,11 @@ from typing import Protocol
 from audio import mulaw
 from audio.formats import pcm16
 from audio.segmenter import Segmenter, SegmenterConfig, SpeechEvent, SpeechPaused, SpeechStarted
-from schema import speech
-from schema.envelope import Event, MadeBy
-from schema.failure import WorkFailed
+from schema.envelope import Event
 from schema.media import MediaReceived
+from workers.earwords import EarWords
 from workers.engines.port import Failed, Finished, Heard, HearingRequest, Interim, Settled, SpeechStream, SpeechToText
+from workers.kept import KeptAudio, Piece
 
 FRAME_MS = 20
 REVISIONS_MS = 334  # at most three guesses a second
@@ -45,16 +44,6 @@ class EarConfig:
     through_ms: int = 0  # heard before, by whoever
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A piece of audio the recogniser has not settled."""
-
-    ms: int
-    position: int
-    at: int
-    pcm: bytes
-
-
 class Ear:
     """Owns a segmenter, a voice detector and a disposable recogniser stream. Emits drafts through `say`."""
 
@@ -73,12 +62,12 @@ class Ear:
         self.finished = False
         self._engine = engine
         self._detector = detector
-        self._new_id = new_id
+        self._words = EarWords(config.call_id, config.stream, config.request.language, new_id)
         self._say = say
         self._format = pcm16(config.sample_rate)
         self._frame_bytes = self._format.bytes_of(FRAME_MS)
         self._carry = b""
-        self._kept: deque[_Kept] = deque()
+        self._kept = KeptAudio(self._format)
         self._now_ms: int | None = None  # the stream's clock after the last audio; None before the first
         self._through_ms = config.through_ms
         self._segmenter = Segmenter(SegmenterConfig(pause_ms=config.steps_ms), config.through_ms)
@@ -142,9 +131,9 @@ class Ear:
 
     def _take(self, pcm: bytes, position: int, at: int) -> None:
         assert self._now_ms is not None
-        self._kept.append(_Kept(self._now_ms, position, at, pcm))
+        self._kept.add(Piece(self._now_ms, position, at, pcm))
         self._now_ms += self._format.ms_of(len(pcm))
-        self._trim()
+        self._kept.forget_before(self._now_ms - (MOST_KEPT_MS if self.speaking else PRE_ROLL_MS))
         if self._recogniser is not None:
             self._recogniser.feed(pcm)
         self._detect(pcm, at)
@@ -159,18 +148,11 @@ class Ear:
             for event in self._segmenter.push(voiced):
                 self._notice(event)
 
-    def _trim(self) -> None:
-        assert self._now_ms is not None
-        keep_ms = MOST_KEPT_MS if self.speaking else PRE_ROLL_MS
-        while self._kept and self._kept[0].ms < self._now_ms - keep_ms:
-            self._kept.popleft()
-
     def _notice(self, event: SpeechEvent) -> None:
-        stream, call_id = self.config.stream, self.config.call_id
         match event:
             case SpeechStarted(at_ms):
                 self._speech_ms, self._guess, self._silence_ms = at_ms, "", 0
-                self._say([speech.SpeechStarted(id=self._new_id(), call_id=call_id, stream=stream, at_ms=at_ms)])
+                self._say([self._words.started(at_ms)])
                 if self._recogniser is not None:
                     self._recogniser.speech_started(at_ms)
             case SpeechPaused(silence_ms, voiced_ms):
@@ -184,18 +166,7 @@ class Ear:
 
     def _pause(self, silence_ms: int, voiced_ms: int) -> None:
         self._silence_ms, self._voiced_ms = silence_ms, voiced_ms
-        self._say(
-            [
-                speech.SpeechPaused(
-                    id=self._new_id(),
-                    call_id=self.config.call_id,
-                    stream=self.config.stream,
-                    silence_ms=silence_ms,
-                    voiced_ms=voiced_ms,
-                    voiced_at=self._voiced_at,
-                )
-            ]
-        )
+        self._say([self._words.paused(silence_ms, voiced_ms, self._voiced_at)])
         if self._recogniser is not None:
             self._recogniser.speech_paused(silence_ms)
 
@@ -265,102 +236,54 @@ class Ear:
         if not deciding and self._now_ms - self._guess_ms < REVISIONS_MS:
             return
         self._guess, self._guess_ms = text, self._now_ms
-        self._say(
-            [
-                speech.TranscriptRevised(
-                    id=self._new_id(),
-                    call_id=self.config.call_id,
-                    stream=self.config.stream,
-                    text=text,
-                    stability=round(stability, 3),
-                    start_ms=self._speech_ms,
-                )
-            ]
-        )
+        self._say([self._words.revised(text, stability, self._speech_ms)])
 
     def _settle(self, heard: Settled) -> None:
         assert self._now_ms is not None
         through_ms = max(self._through_ms, min(heard.through_ms, self._now_ms))
-        said: list[Event] = [self._settled(heard, through_ms)]
+        settled = self._words.settled(
+            heard,
+            self._made_by,
+            from_ms=self._through_ms,
+            through_ms=through_ms,
+            through_position=self._kept.position_at(through_ms),
+            voiced_at=self._voiced_at,
+        )
+        said = [settled]
         if self._speech_ms is not None:
             said.append(self._stopped())
         self._through_ms = through_ms
-        while self._kept and self._end_of(self._kept[0]) <= through_ms:
-            self._kept.popleft()
+        self._kept.settle(through_ms)
         self._speech_ms, self._guess, self._silence_ms = None, "", 0
         self._say(said)
         self._detect_again(through_ms)
 
     def _detect_again(self, from_ms: int) -> None:
         """What follows the settled words was heard already, and may be the beginning of the next ones."""
-        self._segmenter = Segmenter(SegmenterConfig(pause_ms=self.config.steps_ms), from_ms)
+        begins_ms = self._kept.begins_ms
+        self._segmenter = Segmenter(SegmenterConfig(pause_ms=self.config.steps_ms), max(from_ms, begins_ms or from_ms))
         self._carry = b""
-        for kept in tuple(self._kept):
-            begin = self._format.bytes_of(max(0, from_ms - kept.ms))
-            self._detect(kept.pcm[begin:], kept.at)
-
-    def _settled(self, heard: Settled, through_ms: int) -> Event:
-        start_ms = max(self._through_ms, min(heard.start_ms, through_ms))
-        words = tuple(speech.SpokenWord(word.text, max(0, word.start_ms), max(0, word.end_ms)) for word in heard.words)
-        return speech.TranscriptSettled(
-            id=self._new_id(),
-            call_id=self.config.call_id,
-            stream=self.config.stream,
-            text=heard.text,
-            start_ms=start_ms,
-            end_ms=max(start_ms, min(heard.end_ms, through_ms)),
-            through_ms=through_ms,
-            through_position=self._position_at(through_ms),
-            confidence=round(heard.confidence, 4),
-            complete=heard.complete,
-            language=self.config.request.language,
-            alternatives=heard.alternatives,
-            words=words,
-            voiced_at=self._voiced_at,
-            made_by=MadeBy(self._made_by.engine, self._made_by.model, self._made_by.settings),
-        )
+        for pcm, at in self._kept.since(from_ms):
+            self._detect(pcm, at)
 
     def _stopped(self) -> Event:
-        return speech.SpeechStopped(
-            id=self._new_id(),
-            call_id=self.config.call_id,
-            stream=self.config.stream,
-            voiced_ms=self._voiced_ms,
-            voiced_at=self._voiced_at,
-        )
-
-    def _position_at(self, ms: int) -> int:
-        """Where in calls.media the audio after `ms` begins: hearing again from there misses nothing."""
-        for kept in self._kept:
-            if self._end_of(kept) > ms:
-                return kept.position
-        return self._kept[-1].position if self._kept else 0
-
-    def _end_of(self, kept: _Kept) -> int:
-        return kept.ms + self._format.ms_of(len(kept.pcm))
+        return self._words.stopped(self._voiced_ms, self._voiced_at)
 
     def _fail(self, code: str, message: str, retryable: bool) -> None:
         """A recogniser's stream is disposable: the audio since the last settled word goes to the next one."""
         self._failures += 1
         if not retryable or self._failures > MOST_FAILURES:
-            failed = WorkFailed(
-                id=self._new_id(),
-                call_id=self.config.call_id,
-                stage="stt",
-                code=code,
-                message=message,
-                retryable=retryable,
-            )
+            failed = self._words.failed(code, message, retryable)
             self._recogniser, self._deaf = None, True
             self._say([failed, *([self._stopped()] if self.speaking else [])])
             self._speech_ms = None
             if self._finishing:
                 self._heard()
             return
-        start_ms = self._kept[0].ms if self._kept else (self._now_ms or 0)
-        self._open(start_ms)
+        begins_ms = self._kept.begins_ms
+        self._open(begins_ms if begins_ms is not None else self._now_ms or 0)
         assert self._recogniser is not None
-        self._recogniser.feed(b"".join(kept.pcm for kept in self._kept))
+        self._recogniser.feed(self._kept.pcm())
         if self._speech_ms is not None:
             self._recogniser.speech_started(self._speech_ms)
             if self._silence_ms:
@@ -372,11 +295,5 @@ class Ear:
         self.finished = True
         said: list[Event] = [self._stopped()] if self.speaking else []
         self._speech_ms = None
-        heard = speech.StreamHeard(
-            id=self._new_id(),
-            call_id=self.config.call_id,
-            stream=self.config.stream,
-            through_ms=self._now_ms or self._through_ms,
-            complete=not self._deaf,
-        )
+        heard = self._words.heard(self._now_ms or self._through_ms, not self._deaf)
         self._say([*said, heard])

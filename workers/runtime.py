@@ -153,7 +153,9 @@ class Runtime(Generic[S]):
     def _wait_ms(self) -> int:
         """Until the next timer, at most the limit."""
         now = self.now()
-        due = [wait.until - now for case in self.calls.cases.values() if case.owned for wait in case.waits]
+        # A timer cannot ring while something is in flight; what is read back wakes the reader by itself.
+        ready = [case for case in self.calls.cases.values() if case.owned and not case.flight and not case.held]
+        due = [wait.until - now for case in ready for wait in case.waits]
         return max(1, min([self.limits.wait_ms, *due]))
 
     async def _ring(self, reader: Reader) -> None:

@@ -61,12 +61,12 @@ def _late(tape: Tape) -> Iterator[str]:
 def _chain(tape: Tape) -> Iterator[str]:
     """R1 again, by hand: the judge is judged, too."""
     last: dict[tuple[str, str], str] = {}
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for one in tape.admitted:
         event = one.event
-        if event.id in seen:
+        if (one.life, event.id) in seen:
             yield f"{event.id} was admitted twice"
-        seen.add(event.id)
+        seen.add((one.life, event.id))
         if event.role:
             if event.prior != last.get((one.life, event.role), one.life):
                 yield f"{type_of(event)} {event.id} names {event.prior}"

@@ -42,17 +42,18 @@ def words_as_said(tape: Tape) -> Iterator[str]:
         said[event.stream] += words if whole_word else words[1:]
         if words or not cut.get(event.stream):
             cut[event.stream] = event.through_ms - event.end_ms < 2 * voice.FRAME_MS
-    whole = {
-        one.event.stream
-        for one in tape.of(speech.StreamHeard)
-        if isinstance(one.event, speech.StreamHeard) and one.event.complete
+    heard = {
+        one.event.stream: one.event for one in tape.of(speech.StreamHeard) if isinstance(one.event, speech.StreamHeard)
     }
+    given_up = {one.event.stream for one in tape.of(stream.StreamLost) if isinstance(one.event, stream.StreamLost)}
     for name, frames in tape.heard.items():
-        words, unsure = _words_on_log(frames)
+        # What a silent door sends after its stream was given up is nobody's any more.
+        end_ms = heard[name].through_ms if name in given_up and name in heard else 1 << 62
+        words, unsure = _words_on_log({at: frame for at, frame in frames.items() if frame.ms < end_ms})
         if said[name] == words or (unsure and said[name] == words[:-1]):
             continue
         is_prefix = said[name] == words[: len(said[name])]
-        if name in whole or not is_prefix:
+        if (name in heard and heard[name].complete) or not is_prefix:
             yield f"{name}: settled {said[name]}, the log has {words}{' (the last one too short)' if unsure else ''}"
 
 

@@ -24,6 +24,19 @@ from ingest.dialects.base import (
     Violation,
     Wire,
 )
+from ingest.dialects.twilio_messages import (
+    Connected,
+    Dtmf,
+    Mark,
+    Media,
+    Message,
+    Start,
+    StartBody,
+    Stop,
+    decoder,
+    number,
+    what_is_wrong,
+)
 from schema.envelope import AnyEvent
 
 DOOR = "twilio"
@@ -33,83 +46,12 @@ BYTES_PER_MS = 8  # mu-law at 8 kHz
 _LEAP_MS = 600_000
 _LEAP_CHUNKS = 120_000
 
-Number = int | str | None
-
 
 class State(enum.Enum):
     FRESH = "fresh"
     OPEN = "open"
     STOPPED = "stopped"
 
-
-class _Format(msgspec.Struct, frozen=True, rename="camel"):
-    encoding: str = "audio/x-mulaw"
-    sample_rate: Number = 8000
-    channels: Number = 1
-
-
-class _StartBody(msgspec.Struct, frozen=True, rename="camel"):
-    account_sid: str = ""
-    stream_sid: str = ""
-    call_sid: str = ""
-    media_format: _Format = _Format()
-    custom_parameters: dict[str, str] = {}
-
-
-class _MediaBody(msgspec.Struct, frozen=True):
-    payload: bytes
-    track: str = "inbound"
-    chunk: Number = None
-    timestamp: Number = None
-
-
-class _DtmfBody(msgspec.Struct, frozen=True):
-    digit: str
-    track: str = "inbound_track"
-
-
-class _MarkBody(msgspec.Struct, frozen=True):
-    name: str
-
-
-class _Message(msgspec.Struct, frozen=True, rename="camel", tag_field="event"):
-    stream_sid: str = ""
-    sequence_number: Number = None
-
-
-class _Connected(_Message, frozen=True, tag="connected"):
-    pass
-
-
-class _Start(_Message, frozen=True, tag="start", kw_only=True):
-    start: _StartBody
-
-
-class _Media(_Message, frozen=True, tag="media", kw_only=True):
-    media: _MediaBody
-
-
-class _Dtmf(_Message, frozen=True, tag="dtmf", kw_only=True):
-    dtmf: _DtmfBody
-
-
-class _Mark(_Message, frozen=True, tag="mark", kw_only=True):
-    mark: _MarkBody
-
-
-class _Stop(_Message, frozen=True, tag="stop"):
-    pass
-
-
-_EVENTS = frozenset({"connected", "start", "media", "dtmf", "mark", "stop"})
-_decoder = msgspec.json.Decoder(_Connected | _Start | _Media | _Dtmf | _Mark | _Stop)
-
-
-class _Named(msgspec.Struct):
-    event: Any = None
-
-
-_named = msgspec.json.Decoder(_Named)
 
 # From inbound audio's names in the documents and on the wire; the other track is our own voice.
 _INBOUND = frozenset({"inbound", "inbound_track", ""})
@@ -127,7 +69,7 @@ class TwilioDialect:
         self._dev = dev
         self._bad_limit = bad_in_a_row
         self._bad = 0
-        self._start: _StartBody | None = None
+        self._start: StartBody | None = None
         self._stream_sid = ""
         self._sequence = 0  # of the last message, 0: none yet
         self._chunk = 0
@@ -139,10 +81,10 @@ class TwilioDialect:
         if isinstance(frame, bytes):
             return self._skip("binary_frame")
         try:
-            message = _decoder.decode(frame)
+            message = decoder.decode(frame)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            return self._skip(_what_is_wrong(frame, error))
-        if type(message) is _Media and self.state is State.OPEN:  # what nearly every frame is
+            return self._skip(what_is_wrong(frame, error))
+        if type(message) is Media and self.state is State.OPEN:  # what nearly every frame is
             return self._media(message)
         return _TABLE[self.state, type(message)](self, message)
 
@@ -169,31 +111,31 @@ class TwilioDialect:
             return (Ignored(kind), Violation(1008, "bad_in_a_row", f"{self._bad} messages in a row made no sense"))
         return (Ignored(kind),)
 
-    def _begin(self, message: _Start) -> tuple[Said, ...]:
+    def _begin(self, message: Start) -> tuple[Said, ...]:
         body = message.start
         stream_sid = body.stream_sid or message.stream_sid
         if not self._dev and not (stream_sid and body.call_sid and body.account_sid):
             return (Violation(1008, "start_mismatch", "start names no call, account or stream"),)
-        if body.media_format.encoding not in _MULAW or _number(body.media_format.sample_rate) != 8000:
+        if body.media_format.encoding not in _MULAW or number(body.media_format.sample_rate) != 8000:
             return (Violation(1008, "unsupported_format", "only audio/x-mulaw at 8000 Hz is understood"),)
         self.state, self._start, self._stream_sid = State.OPEN, body, stream_sid
-        self._sequence = _number(message.sequence_number) or 0
+        self._sequence = number(message.sequence_number) or 0
         self._prefix = '{"event":"media","streamSid":' + msgspec.json.encode(stream_sid).decode()
         self._prefix += ',"media":{"payload":"'
         self._bad = 0
         parameters = body.custom_parameters
         return (Began(body.call_sid, body.account_sid, stream_sid, parameters.get("token", ""), parameters),)
 
-    def _start_again(self, message: _Start) -> tuple[Said, ...]:
+    def _start_again(self, message: Start) -> tuple[Said, ...]:
         if message.start == self._start:
             return (Ignored("repeated_start"),)
         return (Violation(1002, "second_start", "a second start with other ids"),)
 
-    def _media(self, message: _Media) -> tuple[Said, ...]:
+    def _media(self, message: Media) -> tuple[Said, ...]:
         if self._is_anothers(message):
             return (Ignored("other_stream"),)
         body = message.media
-        chunk, timestamp, sequence = _number(body.chunk), _number(body.timestamp), _number(message.sequence_number)
+        chunk, timestamp, sequence = number(body.chunk), number(body.timestamp), number(message.sequence_number)
         if not self._dev and (chunk is None or timestamp is None or sequence is None):
             return self._skip("malformed")
         self._bad = 0
@@ -223,92 +165,73 @@ class TwilioDialect:
         self._note_sequence(sequence)
         return lost
 
-    def _digit(self, message: _Dtmf) -> tuple[Said, ...]:
+    def _digit(self, message: Dtmf) -> tuple[Said, ...]:
         if self._is_anothers(message):
             return (Ignored("other_stream"),)
         digit = message.dtmf.digit
         if len(digit) != 1 or digit not in "0123456789*#ABCDabcd":
             return self._skip("malformed")
-        sequence = _number(message.sequence_number)
+        sequence = number(message.sequence_number)
         if sequence is not None and sequence <= self._sequence:
             return (Repeated(),)
         self._bad = 0
         self._note_sequence(sequence)
         return (Digit(digit),)
 
-    def _mark_came(self, message: _Mark) -> tuple[Said, ...]:
+    def _mark_came(self, message: Mark) -> tuple[Said, ...]:
         if self._is_anothers(message):
             return (Ignored("other_stream"),)
         self._bad = 0
-        self._note_sequence(_number(message.sequence_number))
+        self._note_sequence(number(message.sequence_number))
         return (MarkEchoed(message.mark.name),)
 
-    def _stop(self, message: _Stop) -> tuple[Said, ...]:
+    def _stop(self, message: Stop) -> tuple[Said, ...]:
         self.state = State.STOPPED
         return (Ended("stop"),)
 
-    def _is_anothers(self, message: _Message) -> bool:
+    def _is_anothers(self, message: Message) -> bool:
         return message.stream_sid != self._stream_sid and not (self._dev and not message.stream_sid)
 
     def _note_sequence(self, sequence: int | None) -> None:
         if sequence is not None and sequence > self._sequence:
             self._sequence = sequence
 
-    def _quiet(self, message: _Message) -> tuple[Said, ...]:
+    def _quiet(self, message: Message) -> tuple[Said, ...]:
         self._bad = 0
         return ()
 
-    def _before_start(self, message: _Message) -> tuple[Said, ...]:
+    def _before_start(self, message: Message) -> tuple[Said, ...]:
         return (Violation(1002, "media_before_start", "media came before start"),)
 
-    def _too_early(self, message: _Message) -> tuple[Said, ...]:
+    def _too_early(self, message: Message) -> tuple[Said, ...]:
         return (Ignored("before_start"),)
 
-    def _too_late(self, message: _Message) -> tuple[Said, ...]:
+    def _too_late(self, message: Message) -> tuple[Said, ...]:
         return (Ignored("after_stop"),)
 
-    def _connected_again(self, message: _Message) -> tuple[Said, ...]:
+    def _connected_again(self, message: Message) -> tuple[Said, ...]:
         return (Ignored("repeated_connected"),)
 
     TABLE: ClassVar[Mapping[tuple[State, type], Callable[[TwilioDialect, Any], tuple[Said, ...]]]] = {
-        (State.FRESH, _Connected): _quiet,
-        (State.FRESH, _Start): _begin,
-        (State.FRESH, _Media): _before_start,
-        (State.FRESH, _Dtmf): _too_early,
-        (State.FRESH, _Mark): _too_early,
-        (State.FRESH, _Stop): _stop,
-        (State.OPEN, _Connected): _connected_again,
-        (State.OPEN, _Start): _start_again,
-        (State.OPEN, _Media): _media,
-        (State.OPEN, _Dtmf): _digit,
-        (State.OPEN, _Mark): _mark_came,
-        (State.OPEN, _Stop): _stop,
-        (State.STOPPED, _Connected): _too_late,
-        (State.STOPPED, _Start): _too_late,
-        (State.STOPPED, _Media): _too_late,
-        (State.STOPPED, _Dtmf): _too_late,
-        (State.STOPPED, _Mark): _too_late,
-        (State.STOPPED, _Stop): _too_late,
+        (State.FRESH, Connected): _quiet,
+        (State.FRESH, Start): _begin,
+        (State.FRESH, Media): _before_start,
+        (State.FRESH, Dtmf): _too_early,
+        (State.FRESH, Mark): _too_early,
+        (State.FRESH, Stop): _stop,
+        (State.OPEN, Connected): _connected_again,
+        (State.OPEN, Start): _start_again,
+        (State.OPEN, Media): _media,
+        (State.OPEN, Dtmf): _digit,
+        (State.OPEN, Mark): _mark_came,
+        (State.OPEN, Stop): _stop,
+        (State.STOPPED, Connected): _too_late,
+        (State.STOPPED, Start): _too_late,
+        (State.STOPPED, Media): _too_late,
+        (State.STOPPED, Dtmf): _too_late,
+        (State.STOPPED, Mark): _too_late,
+        (State.STOPPED, Stop): _too_late,
     }
 
 
 _TABLE = TwilioDialect.TABLE
-
-
-def _number(value: Number) -> int | None:
-    """A counter as Twilio (strings) or its imitators (ints) write it; None when it is none."""
-    if type(value) is str:
-        value = int(value) if value.isascii() and value.isdigit() and len(value) < 17 else None
-    return value if type(value) is int and value >= 0 else None
-
-
-def _what_is_wrong(frame: str, error: Exception) -> str:
-    if not isinstance(error, msgspec.ValidationError):
-        return "not_json"
-    try:
-        event = _named.decode(frame).event
-    except msgspec.ValidationError:
-        return "malformed"
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return "not_json"
-    return "malformed" if isinstance(event, str) and event in _EVENTS else "unknown_event"

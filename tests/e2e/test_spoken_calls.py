@@ -1,190 +1,213 @@
-"""A caller speaks, is heard, answered and remembered: whole calls with the offline engines at real pace."""
+"""A caller speaks, is heard, answered and remembered: whole calls with the offline engines at real pace.
+
+The calls take place at once, on one running house: real time is spent once, and they must not disturb each other.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+import pytest_asyncio
 import yaml
+from sqlalchemy import select
 
 from audio.wav import read_wav
-from clients.script import Dtmf, Hangup, InterruptAfter, Network, Say, Wait, WaitFor
+from clients.report import CallReport
+from clients.script import Dtmf, Hangup, InterruptAfter, Network, Say, Step, Wait, WaitFor
+from eventlog.port import Record
+from migrations.run import upgrade_on
+from projections.database import sync_engine
 from projections.rebuild import rebuild
+from projections.tables import METADATA
+from schema.envelope import AnyEvent
 from schema.stream import StreamOpened
 from schema.turn import ReplyFinished, ReplyInterrupted, ReplyStarted, ToolReturned
-from tests.support.calls import names, running, texts
+from tests.support.calls import World, names, running, texts
+
+NOTES = Path(__file__).parents[2] / "agents" / "notes.yaml"
+GREETED = WaitFor(wait_for="reply", timeout_ms=40_000)
+ANSWERED = WaitFor(wait_for="reply", timeout_ms=40_000)
+
+SCRIPTS: dict[str, tuple[Step, ...]] = {
+    "note": (
+        GREETED,
+        Say(say="make a note to buy milk"),
+        ANSWERED,
+        Say(say="yes"),
+        ANSWERED,
+        Say(say="goodbye"),
+        WaitFor(wait_for="hangup", timeout_ms=20_000),
+    ),
+    "interruption": (
+        GREETED,
+        Say(say="what can you do"),
+        InterruptAfter(interrupt_after_ms=2500),
+        Say(say="make a note to buy milk"),
+        ANSWERED,
+        Hangup(),
+    ),
+    "nonsense": (GREETED, Say(say="the banana rocket flies over purple mountains"), ANSWERED, Hangup()),
+    "mid-word": (GREETED, Say(say="make a note to buy milk"), Hangup()),
+    "keys": (GREETED, Dtmf(dtmf="0"), ANSWERED, Hangup()),
+    "network": (
+        GREETED,
+        Say(say="what can you do"),
+        InterruptAfter(interrupt_after_ms=2000),
+        Network(network="drop"),
+        Wait(wait=500),
+        ANSWERED,
+        Hangup(),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What became of one call."""
+
+    report: CallReport
+    shown: dict[str, Any]
+    events: list[AnyEvent]
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Every call, and the log and tables they left."""
+
+    by_name: dict[str, Called]
+    records: list[Record]
+    folder: Path
+
+    def __getitem__(self, name: str) -> Called:
+        return self.by_name[name]
+
+
+async def _placed(world: World, steps: tuple[Step, ...], folder: Path) -> Called:
+    report = await world.call(*steps)
+    shown = await world.shown(report.call_id)
+    return Called(report, shown, await world.events(report.call_id), folder)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def calls(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Calls]:
+    folder = tmp_path_factory.mktemp("house")
+    async with running(folder) as world:
+        placed = await asyncio.gather(*(_placed(world, steps, folder) for steps in SCRIPTS.values()))
+        positions = dict.fromkeys(range(await world.house.log.partitions("calls.events")), 0)
+        reader = world.house.log.reader("calls.events", positions)
+        records = await reader.read(max_records=20_000, wait_ms=100)
+        await reader.close()
+    yield Calls(dict(zip(SCRIPTS, placed, strict=True)), records, folder)
 
 
 def profile(folder: Path, **changes: Any) -> str:
     """The notes profile with other values; its path."""
-    body = yaml.safe_load((Path(__file__).parents[2] / "agents" / "notes.yaml").read_text())
+    body = yaml.safe_load(NOTES.read_text(encoding="utf-8"))
     for name, value in changes.items():
-        body[name] = {**body[name], **value} if isinstance(value, dict) else value
+        body[name] = {**body[name], **value}
     path = folder / "agent.yaml"
-    path.write_text(yaml.safe_dump(body))
+    path.write_text(yaml.safe_dump(body), encoding="utf-8")
     return str(path)
 
 
-async def test_a_reminder_is_heard_confirmed_saved_and_remembered(tmp_path: Path) -> None:
-    async with running(tmp_path) as world:
-        report = await world.call(
-            WaitFor(wait_for="reply"),
-            Say(say="make a note to buy milk"),
-            WaitFor(wait_for="reply"),
-            Say(say="yes"),
-            WaitFor(wait_for="reply"),
-            Say(say="goodbye"),
-            WaitFor(wait_for="hangup", timeout_ms=10_000),
-        )
-        shown = await world.shown(report.call_id)
-        events = await world.events(report.call_id)
-    assert report.violations == []
-    assert shown["reason"] == "agent_goodbye"
-    assert shown["complete"] is True
-    assert [event.status for event in events if isinstance(event, ToolReturned)] == ["ok"]
-    assert [action["title"] for action in shown["actions"]] == ["buy milk"]
-    cited = {line["id"]: line["text"] for line in shown["transcript"]}
-    assert any("milk" in cited[id_] for id_ in shown["actions"][0]["cites"])
-    assert names(events)[:3] == ["call.started", *sorted(names(events)[1:3])]
-    assert names(events).index("call.sealed") > names(events).index("call.ended")
-    recording = (tmp_path / "recordings" / shown["recording"]).read_bytes()
+def test_a_note_is_heard_confirmed_saved_and_remembered(calls: Calls) -> None:
+    called = calls["note"]
+    assert called.report.violations == []
+    assert called.shown["reason"] == "agent_goodbye"
+    assert called.shown["complete"] is True
+    assert [event.status for event in called.events if isinstance(event, ToolReturned)] == ["ok"]
+    assert [action["title"] for action in called.shown["actions"]] == ["buy milk"]
+    lines = {line["id"]: line["text"] for line in called.shown["transcript"]}
+    assert any("milk" in lines[cited] for cited in called.shown["actions"][0]["cites"])
+    assert names(called.events).index("call.sealed") > names(called.events).index("call.ended")
+
+
+def test_the_recording_holds_both_sides(calls: Calls) -> None:
+    called = calls["note"]
+    recording = (called.folder / "recordings" / called.shown["recording"]).read_bytes()
     assert len(read_wav(recording, 8000)) > 8000 * 2 * 5
 
 
-async def test_a_caller_who_interrupts_silences_the_reply_and_is_answered(tmp_path: Path) -> None:
-    async with running(tmp_path) as world:
-        report = await world.call(
-            WaitFor(wait_for="reply"),
-            Say(say="what can you do"),
-            InterruptAfter(interrupt_after_ms=2500),
-            Say(say="make a note to buy milk"),
-            WaitFor(wait_for="reply"),
-            Hangup(),
-        )
-        shown = await world.shown(report.call_id)
-        events = await world.events(report.call_id)
-    assert report.clears == 1
-    interrupted = [event for event in events if isinstance(event, ReplyFinished) and event.interrupted]
-    assert len(interrupted) >= 1
-    cut = next(line for line in shown["transcript"] if line["speaker"] == "agent" and line["said"] != line["text"])
+def test_a_caller_who_interrupts_silences_the_reply_and_is_answered(calls: Calls) -> None:
+    called = calls["interruption"]
+    assert called.report.clears == 1
+    assert [event for event in called.events if isinstance(event, ReplyFinished) and event.interrupted]
+    agent = [line for line in called.shown["transcript"] if line["speaker"] == "agent"]
+    cut = next(line for line in agent if line["said"] != line["text"])
     assert cut["said"].startswith(cut["text"])
-    assert any("milk" in text for text in texts(events, "turn.taken"))
+    assert any("milk" in text for text in texts(called.events, "turn.taken"))
 
 
-async def test_words_nobody_taught_it_are_not_understood_instead_of_guessed(tmp_path: Path) -> None:
-    async with running(tmp_path) as world:
-        report = await world.call(
-            WaitFor(wait_for="reply"),
-            Say(say="the banana rocket flies over purple mountains"),
-            WaitFor(wait_for="reply"),
-            Hangup(),
-        )
-        shown = await world.shown(report.call_id)
-    assert shown["turns"][-1]["reply"].startswith("I did not catch that")
-    assert shown["actions"] == []
+def test_words_nobody_taught_it_are_not_understood_instead_of_guessed(calls: Calls) -> None:
+    called = calls["nonsense"]
+    assert called.shown["turns"][-1]["reply"].startswith("I did not catch that")
+    assert called.shown["actions"] == []
 
 
-async def test_a_caller_who_hangs_up_in_mid_word_keeps_that_word(tmp_path: Path) -> None:
-    async with running(tmp_path) as world:
-        voice = world.carrier
-        report = await voice.place_call(_hang_up_in("make a note to buy milk"))
-        await voice.settle()
-        shown = await world.shown(report.call_id)
-        events = await world.events(report.call_id)
-    assert names(events).index("transcript.settled") < names(events).index("stream.heard")
-    heard = [line["text"] for line in shown["transcript"] if line["speaker"] == "caller"]
+def test_a_caller_who_hangs_up_in_mid_word_keeps_that_word(calls: Calls) -> None:
+    called = calls["mid-word"]
+    assert names(called.events).index("transcript.settled") < names(called.events).index("stream.heard")
+    heard = [line["text"] for line in called.shown["transcript"] if line["speaker"] == "caller"]
     assert heard and heard[0].startswith("make a note")
-    assert shown["complete"] is True
-    assert shown["reason"] == "caller_hung_up"
+    assert called.shown["complete"] is True
+    assert called.shown["reason"] == "caller_hung_up"
 
 
-def _hang_up_in(text: str) -> Any:
-    from clients.script import Script
-
-    return Script(steps=(WaitFor(wait_for="reply"), Say(say=text), Hangup()))
-
-
-async def test_a_silent_caller_is_prompted_and_then_let_go(tmp_path: Path) -> None:
-    agent = profile(tmp_path, silence={"after_ms": 1000, "max": 2})
-    async with running(tmp_path / "data", agent=agent) as world:
-        report = await world.call(WaitFor(wait_for="hangup", timeout_ms=40_000))
-        shown = await world.shown(report.call_id)
-        events = await world.events(report.call_id)
-    whys = [event.why for event in events if isinstance(event, ReplyStarted)]
-    assert whys == ["greeting", "prompt", "prompt", "prompt"]
-    assert shown["reason"] == "silence"
-    assert shown["turns"] == [] or all(turn["heard"] is None for turn in shown["turns"])
+def test_keys_are_a_turn_too(calls: Calls) -> None:
+    called = calls["keys"]
+    both = [name for name in names(called.events) if name in ("dtmf.pressed", "turn.taken")]
+    assert both[:2] == ["dtmf.pressed", "turn.taken"]
+    agent = " ".join(line["said"] for line in called.shown["transcript"] if line["speaker"] == "agent")
+    assert "remind me" in agent
 
 
-async def test_keys_are_a_turn_too(tmp_path: Path) -> None:
-    async with running(tmp_path) as world:
-        report = await world.call(
-            WaitFor(wait_for="reply"), Dtmf(dtmf="0"), WaitFor(wait_for="reply", timeout_ms=40_000), Hangup()
-        )
-        events = await world.events(report.call_id)
-        shown = await world.shown(report.call_id)
-    assert [event for event in names(events) if event in ("dtmf.pressed", "turn.taken")][:2] == [
-        "dtmf.pressed",
-        "turn.taken",
-    ]
-    assert "remind me" in " ".join(line["said"] for line in shown["transcript"] if line["speaker"] == "agent")
-
-
-async def test_a_lost_connection_is_taken_up_where_the_caller_stopped_hearing(tmp_path: Path) -> None:
-    async with running(tmp_path) as world:
-        report = await world.call(
-            WaitFor(wait_for="reply"),
-            Say(say="what can you do"),
-            InterruptAfter(interrupt_after_ms=2000),
-            Network(network="drop"),
-            Wait(wait=500),
-            WaitFor(wait_for="reply", timeout_ms=40_000),
-            Hangup(),
-        )
-        shown = await world.shown(report.call_id)
-        events = await world.events(report.call_id)
-    assert report.redirects == 1
-    assert report.streams == 2
-    assert len([event for event in events if isinstance(event, StreamOpened)]) == 2
-    assert "reply.resumed" in names(events)
-    assert not [event for event in events if isinstance(event, ReplyInterrupted) and event.why == "barge_in"]
-    said = [line for line in shown["transcript"] if line["speaker"] == "agent"]
+def test_a_lost_connection_is_taken_up_where_the_caller_stopped_hearing(calls: Calls) -> None:
+    called = calls["network"]
+    assert (called.report.redirects, called.report.streams) == (1, 2)
+    assert len([event for event in called.events if isinstance(event, StreamOpened)]) == 2
+    assert "reply.resumed" in names(called.events)
+    assert not [event for event in called.events if isinstance(event, ReplyInterrupted) and event.why == "barge_in"]
+    said = [line for line in called.shown["transcript"] if line["speaker"] == "agent"]
     assert all(line["text"] == line["said"] for line in said)
     assert len({line["id"] for line in said}) == len(said)
 
 
-async def test_tables_rebuilt_from_the_log_equal_the_live_ones(tmp_path: Path) -> None:
-    from sqlalchemy import MetaData, select
-
-    from migrations.run import upgrade_on
-    from projections.database import sync_engine
-    from projections.tables import metadata
-
-    async with running(tmp_path) as world:
-        report = await world.call(WaitFor(wait_for="reply"), Say(say="thank you"), WaitFor(wait_for="reply"), Hangup())
-        await world.shown(report.call_id)
-        positions = {p: 0 for p in range(await world.house.log.partitions("calls.events"))}
-        reader = world.house.log.reader("calls.events", positions)
-        records = await reader.read(max_records=10_000, wait_ms=100)
-        await reader.close()
-
-    def contents(url: str) -> dict[str, list[Any]]:
-        engine = sync_engine(url)
-        with engine.connect() as connection:
-            found = {
-                table.name: sorted(map(tuple, connection.execute(select(table))), key=repr)
-                for table in metadata.sorted_tables
-                if table.name != "positions"
-            }
-        engine.dispose()
-        return found
-
+def test_tables_rebuilt_from_the_log_equal_the_live_ones(calls: Calls, tmp_path: Path) -> None:
     again = f"sqlite:///{tmp_path / 'again.sqlite'}"
     engine = sync_engine(again)
     with engine.begin() as connection:
         upgrade_on(connection)
     with engine.begin() as connection:
-        rebuild(connection, records)
+        rebuild(connection, calls.records)
     engine.dispose()
-    assert isinstance(metadata, MetaData)
-    assert contents(again) == contents(f"sqlite:///{tmp_path / 'calls.sqlite'}")
+    assert contents(again) == contents(f"sqlite:///{calls.folder / 'calls.sqlite'}")
+
+
+def contents(url: str) -> dict[str, list[Any]]:
+    """Every row of every table, but the positions."""
+    engine = sync_engine(url)
+    with engine.connect() as connection:
+        found = {
+            table.name: sorted(map(tuple, connection.execute(select(table))), key=repr)
+            for table in METADATA.sorted_tables
+            if table.name != "positions"
+        }
+    engine.dispose()
+    return found
+
+
+async def test_a_silent_caller_is_prompted_and_then_let_go(tmp_path: Path) -> None:
+    agent = profile(tmp_path, silence={"after_ms": 1000, "max": 1})
+    async with running(tmp_path / "data", agent=agent) as world:
+        report = await world.call(WaitFor(wait_for="hangup", timeout_ms=40_000))
+        shown = await world.shown(report.call_id)
+        events = await world.events(report.call_id)
+    assert [event.why for event in events if isinstance(event, ReplyStarted)] == ["greeting", "prompt", "prompt"]
+    assert shown["reason"] == "silence"
+    assert all(turn["heard"] is None for turn in shown["turns"])

@@ -44,6 +44,7 @@ def test_a_whole_call_is_the_list_of_its_events() -> None:
             *["call.ended", "call.sealed"],
         ]
         assert world.hung_up == [CALL]
+        assert len(world.voice.asked) == 3, "each sentence is voiced once"
         await world.close()
 
     on_virtual_time(story())

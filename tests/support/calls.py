@@ -53,7 +53,7 @@ class World:
         return [event for _, event in await self.timed_events(call_id)]
 
     async def timed_events(self, call_id: str) -> list[tuple[int, AnyEvent]]:
-        positions = {p: 0 for p in range(await self.house.log.partitions(topics.EVENTS.name))}
+        positions = dict.fromkeys(range(await self.house.log.partitions(topics.EVENTS.name)), 0)
         reader = self.house.log.reader(topics.EVENTS.name, positions)
         found: list[tuple[int, AnyEvent]] = []
         state = Admission()

@@ -1,0 +1,28 @@
+"""Whether what came of work begun earlier may still be said."""
+
+from __future__ import annotations
+
+from schema.envelope import Event
+from schema.turn import AgentChanged, ReplyComposed, ReplySentence, ReplyVoiced, ToolCalled, ToolReturned
+from workers.callstate import CallState
+
+
+def still_fits(state: CallState, draft: Event) -> bool:
+    """A reply that was interrupted, composed or given up takes nothing more."""
+    reply = state.talk.reply
+    match draft:
+        case ReplySentence():
+            fits = reply is not None and reply.id == draft.reply and reply.generation == draft.generation
+            return fits and reply is not None and not reply.interrupted and not reply.composed
+        case ReplyComposed() | ToolCalled():
+            return reply is not None and reply.id == draft.reply and not reply.interrupted and not reply.composed
+        case ReplyVoiced():
+            named = reply is not None and reply.id == draft.reply
+            sentences = reply.sentences if reply is not None else ()
+            return named and any(s.index == draft.index and s.duration_ms is None for s in sentences)
+        case ToolReturned():
+            return any(tool.id == draft.call for tool in state.talk.tools)
+        case AgentChanged():
+            return state.talk.agent != draft.agent
+        case _:
+            return not state.life.ended_at

@@ -1,0 +1,76 @@
+"""The state of a call's life: values only, changed by `workers.lifecycle.fold`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SEAL_WITHIN_MS = 10 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class LifeRules:
+    """Limits of a call, in ms of log time."""
+
+    grace_ms: int = 45_000  # without a stream
+    idle_ms: int = 5 * 60_000  # no message on any stream
+    longest_ms: int = 24 * 3_600_000
+    # Ingest measures every 5 s, frames or not: three missing reports mean that nobody holds the socket.
+    ingest_silent_ms: int = 15_000
+    seal_ms: int = SEAL_WITHIN_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One stream of the call."""
+
+    id: str
+    epoch: int
+    door: str
+    mailbox: int
+    encoding: str
+    sample_rate: int
+    position: int
+    reported_at: int  # last sign of the process that holds it
+    frames: int = 0
+    gone: str = ""  # why it is no more; empty while open
+    last_sequence: int = 0
+    outdated: bool = False  # told to close
+    silent: bool = False  # its process has reported nothing for too long
+    heard: bool = False
+    heard_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Everything that decides whether the call lives."""
+
+    rules: LifeRules = LifeRules()
+    call_id: str = ""
+    tenant_id: str = "default"
+    channel: str = ""
+    started_id: str = ""
+    started_at: int = 0
+    streamless_at: int = 0  # since when no stream is open
+    active_at: int = 0  # last message on any stream
+    lines: Mapping[str, Line] = field(default_factory=dict)
+    end_wanted: str = ""  # reason
+    goodbye: Mapping[str, str] = field(default_factory=dict)  # reply -> reason
+    open_reply: str = ""
+    open_tools: frozenset[str] = frozenset()
+    transferred: bool = False
+    ended_at: int = 0
+    end_reason: str = ""
+    sealed: bool = False
+    seal_now: bool = False
+
+    @property
+    def line(self) -> Line | None:
+        """The stream that speaks for the call: the latest, while it is open. An older one never speaks again."""
+        newest = self.newest
+        return newest if newest is not None and not newest.gone else None
+
+    @property
+    def newest(self) -> Line | None:
+        """The latest stream, open or not."""
+        return max(self.lines.values(), key=lambda line: line.epoch, default=None)
