@@ -222,7 +222,9 @@ class House:
     async def _recorder(self) -> Runnable:
         from workers.recorder import RecorderRole
 
-        role = RecorderRole(self.log, self.settings.recordings, world.new_id)
+        role = RecorderRole(
+            self.log, self.settings.recordings, world.new_id, ask_consent=self.settings.record == "consent"
+        )
         runtime = Runtime(self.log, role, **self._identity())
         role.pump = runtime.calls.pump
         return runtime

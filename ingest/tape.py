@@ -10,133 +10,23 @@ While the log is slow audio is dropped, oldest first, and counted; facts never a
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Self
 
 import structlog
 
 from eventlog.port import Entry, Log, LogBroken, LogClosed, LogError, LogUnavailable, Placed
+from ingest.lane import Closing, Fact, Heard, Lane, Line, Spoken, T
 from ingest.tally import Tally
 from schema.envelope import Event
-from schema.media import MediaReceived, MediaSpoken
-from schema.registry import encode, pack
+from schema.registry import encode
 from schema.topics import EVENTS, MEDIA
 
-BATCH = 2_000  # records in one append
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 1.0
 
 _log = structlog.get_logger(__name__)
-T = TypeVar("T")
-
-
-class Line:
-    """One stream's place on the tape: its partition and its counters."""
-
-    __slots__ = ("call_id", "dropped", "event_sequence", "media_sequence", "partition", "stream", "tenant_id")
-
-    def __init__(self, *, call_id: str, tenant_id: str, stream: str, partition: int) -> None:
-        self.call_id = call_id
-        self.tenant_id = tenant_id
-        self.stream = stream
-        self.partition = partition
-        self.media_sequence = 0  # of the last frame put into an append
-        self.event_sequence = 0
-        self.dropped = 0
-
-    def next_sequence(self) -> int:
-        self.event_sequence += 1
-        return self.event_sequence
-
-
-class _Heard:
-    __slots__ = ("line", "ms", "payload")
-
-    def __init__(self, line: Line, ms: int, payload: bytes) -> None:
-        self.line = line
-        self.ms = ms
-        self.payload = payload
-
-    def packed(self) -> bytes:
-        line = self.line
-        line.media_sequence += 1
-        return pack(
-            MediaReceived(
-                call_id=line.call_id, stream=line.stream, sequence=line.media_sequence, ms=self.ms, payload=self.payload
-            )
-        )
-
-
-class _Spoken(_Heard):
-    __slots__ = ("offset_ms", "reply", "sentence")
-
-    def __init__(self, line: Line, ms: int, payload: bytes, reply: str, sentence: int, offset_ms: int) -> None:
-        super().__init__(line, ms, payload)
-        self.reply = reply
-        self.sentence = sentence
-        self.offset_ms = offset_ms
-
-    def packed(self) -> bytes:
-        line = self.line
-        line.media_sequence += 1
-        return pack(
-            MediaSpoken(
-                call_id=line.call_id,
-                stream=line.stream,
-                sequence=line.media_sequence,
-                ms=self.ms,
-                payload=self.payload,
-                reply=self.reply,
-                sentence=self.sentence,
-                offset_ms=self.offset_ms,
-            )
-        )
-
-
-class _Closing:
-    """Stands behind a line's last frame; `closed` makes the fact once that frame is on the log."""
-
-    __slots__ = ("closed", "line")
-
-    def __init__(self, line: Line, closed: Callable[[Line], Event]) -> None:
-        self.line = line
-        self.closed = closed
-
-
-class _Fact:
-    __slots__ = ("acknowledged", "entry")
-
-    def __init__(self, entry: Entry, acknowledged: asyncio.Future[Placed] | None) -> None:
-        self.entry = entry
-        self.acknowledged = acknowledged
-
-
-class _Lane(Generic[T]):
-    """What waits for one topic, and since when."""
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self.items: deque[T] = deque()
-        self.awake = asyncio.Event()
-        self.idle = asyncio.Event()
-        self.idle.set()
-        self.since = 0
-        self._clock = clock
-
-    def put(self, item: T) -> None:
-        if not self.items:
-            self.since = self._clock()
-            self.awake.set()
-            self.idle.clear()
-        self.items.append(item)
-
-    def take(self) -> list[T]:
-        if len(self.items) <= BATCH:
-            batch = list(self.items)
-            self.items.clear()
-            return batch
-        return [self.items.popleft() for _ in range(BATCH)]
 
 
 class Tape:
@@ -160,8 +50,8 @@ class Tape:
         self._media_limit = media_buffer_bytes
         self._facts_limit = facts_buffer
         self._flush_s = flush_s
-        self._media: _Lane[_Heard | _Closing] = _Lane(clock)
-        self._facts: _Lane[_Fact] = _Lane(clock)
+        self._media: Lane[Heard | Closing] = Lane(clock)
+        self._facts: Lane[Fact] = Lane(clock)
         self._media_bytes = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -171,21 +61,15 @@ class Tape:
 
     def hear(self, line: Line, ms: int, payload: bytes) -> None:
         """A frame from the caller."""
-        self._media_bytes += len(payload)
-        self._media.put(_Heard(line, ms, payload))
-        if self._media_bytes > self._media_limit:
-            self._drop()
+        self._keep(Heard(line, ms, payload))
 
     def spoke(self, line: Line, *, ms: int, payload: bytes, reply: str, sentence: int, offset_ms: int) -> None:
         """Audio that was written to the socket."""
-        self._media_bytes += len(payload)
-        self._media.put(_Spoken(line, ms, payload, reply, sentence, offset_ms))
-        if self._media_bytes > self._media_limit:
-            self._drop()
+        self._keep(Spoken(line, ms, payload, reply, sentence, offset_ms))
 
     def close_line(self, line: Line, closed: Callable[[Line], Event]) -> None:
         """`closed` says the line's last word, after its last frame is on the log. Never waits, never fails."""
-        self._media.put(_Closing(line, closed))
+        self._media.put(Closing(line, closed))
 
     def say(self, event: Event, partition: int | None = None) -> None:
         """Put a fact down soon, in the order said. Look at `room` before saying many."""
@@ -229,20 +113,26 @@ class Tape:
     def _put(self, event: Event, partition: int | None, acknowledged: asyncio.Future[Placed] | None) -> None:
         if self._closed:
             raise LogClosed("the tape was used after it was closed")
-        self._facts.put(_Fact(Entry(event.call_id, encode(event), partition), acknowledged))
+        self._facts.put(Fact(Entry(event.call_id, encode(event), partition), acknowledged))
         if len(self._facts.items) >= self._facts_limit:
             self._has_room.clear()
 
+    def _keep(self, frame: Heard) -> None:
+        self._media_bytes += frame.cost
+        self._media.put(frame)
+        if self._media_bytes > self._media_limit:
+            self._drop()
+
     def _drop(self) -> None:
         """Throw the oldest audio away. What closes a line stays, in its place."""
-        kept: list[_Heard | _Closing] = []
+        kept: list[Heard | Closing] = []
         items = self._media.items
         while self._media_bytes > self._media_limit and items:
             item = items.popleft()
-            if isinstance(item, _Closing):
+            if isinstance(item, Closing):
                 kept.append(item)
                 continue
-            self._media_bytes -= len(item.payload)
+            self._media_bytes -= item.cost
             item.line.dropped += 1
             self._tally.dropped += 1
         items.extendleft(reversed(kept))
@@ -255,13 +145,13 @@ class Tape:
             entries = [
                 Entry(item.line.call_id, item.packed(), item.line.partition)
                 for item in batch
-                if not isinstance(item, _Closing)
+                if not isinstance(item, Closing)
             ]
-            self._media_bytes -= sum(len(item.payload) for item in batch if not isinstance(item, _Closing))
+            self._media_bytes -= sum(item.cost for item in batch if not isinstance(item, Closing))
             if entries:
                 await self._append(MEDIA.name, entries, lane.since)
             for item in batch:
-                if isinstance(item, _Closing):
+                if isinstance(item, Closing):
                     self.say(item.closed(item.line), item.line.partition)
             self._rest(lane)
 
@@ -278,12 +168,12 @@ class Tape:
                     fact.acknowledged.set_result(place)
             self._rest(lane)
 
-    async def _tick(self, lane: _Lane[T]) -> None:
+    async def _tick(self, lane: Lane[T]) -> None:
         if not lane.items:
             await lane.awake.wait()
             await asyncio.sleep(self._tick_s)
 
-    def _rest(self, lane: _Lane[T]) -> None:
+    def _rest(self, lane: Lane[T]) -> None:
         if lane.items:
             lane.since = self._clock()
             return

@@ -60,6 +60,7 @@ class Life:
     open_tools: frozenset[str] = frozenset()
     transferred: bool = False
     ended_at: int = 0
+    ended_position: int = 0  # 0: decided, not read back yet
     end_reason: str = ""
     sealed: bool = False
     seal_now: bool = False

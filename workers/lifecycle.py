@@ -53,7 +53,8 @@ def _end(life: Life) -> Decision | None:
 
 
 def _seal(life: Life) -> Decision | None:
-    if not life.ended_at or life.open_reply or life.open_tools:
+    # Only who has read the end back knows every stream that was opened before it.
+    if not life.ended_position or life.open_reply or life.open_tools:
         return None
     unheard = tuple(line.id for line in life.lines.values() if not (line.heard and line.heard_whole))
     if all(line.gone and line.heard for line in life.lines.values()):
@@ -221,7 +222,9 @@ def _wants_end(life: Life, reason: str) -> Life:
 
 
 def _call_ended(life: Life, event: call.CallEnded, position: int, at: int) -> Life:
-    return replace(life, ended_at=at, end_reason=event.reason, end_wanted=life.end_wanted or event.reason)
+    return replace(
+        life, ended_at=at, ended_position=position, end_reason=event.reason, end_wanted=life.end_wanted or event.reason
+    )
 
 
 def _call_sealed(life: Life, event: call.CallSealed, position: int, at: int) -> Life:

@@ -16,6 +16,7 @@ from schema import call, insight, stream, topics
 from schema.envelope import AnyEvent, Event, Role
 from schema.failure import WorkFailed
 from schema.media import AnyMedia, MediaReceived, MediaSpoken
+from schema.private import plain
 from schema.registry import unpack_media
 from workers.case import Case
 from workers.late import LateRole
@@ -62,10 +63,12 @@ class RecorderRole(LateRole[RecordingState]):
     name: Role = "recorder"
     stage = "recording"
 
-    def __init__(self, log: Log, folder: Path, new_id: Callable[[], str]) -> None:
+    def __init__(self, log: Log, folder: Path, new_id: Callable[[], str], *, ask_consent: bool = False) -> None:
+        """With `ask_consent` only calls whose parameters say `record: yes` are recorded."""
         super().__init__(new_id)
         self._log = log
         self._folder = folder
+        self._ask_consent = ask_consent
 
     def fresh(self) -> RecordingState:
         return RecordingState()
@@ -73,7 +76,8 @@ class RecorderRole(LateRole[RecordingState]):
     def fold(self, state: RecordingState, event: AnyEvent, position: int, at: int) -> RecordingState:
         match event:
             case call.CallStarted():
-                return RecordingState(life=event.id, started_at=at)
+                may = not self._ask_consent or plain(event.parameters.get("record", "")) == "yes"
+                return RecordingState(life=event.id, started_at=at, done=not may)
             case stream.StreamOpened():
                 begins_ms = max(0, at - state.started_at)
                 track = Track(begins_ms, event.media_end, event.encoding, event.sample_rate)

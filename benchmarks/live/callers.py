@@ -1,6 +1,6 @@
-"""The carrier's side: calls on real sockets, a frame every 20 ms, one in eight stamped. `callers.py URL CALLS WARM_S S`.
+"""The carrier's side: calls on real sockets, a frame every 20 ms, one in eight stamped.
 
-First as many calls for a while to warm the server up, then new ones that are measured.
+`callers.py URL CALLS WARM_S SECONDS`: as many calls for a while to warm the server up, then new ones to be measured.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ async def measured(url: str, calls: int, warm_s: float, seconds: float) -> None:
     numbers = itertools.count(1)
 
     async def load(for_s: float) -> LoadReport:
+        placed = itertools.islice(numbers, calls)
         return await place_load(
-            [LoadCall(url, f"CA{number:032d}", f"MZ{number:032d}", "AC1") for number in itertools.islice(numbers, calls)],
+            [LoadCall(url, f"CA{number:032d}", f"MZ{number:032d}", "AC1") for number in placed],
             seconds=for_s,
             new_key=lambda: os.urandom(16),
             clock=time.perf_counter,

@@ -47,7 +47,7 @@ async def _serve(dev: bool) -> BaseException | None:
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    roles = [name for name in ROLES if name != "recorder" or configured.record == "on"]
+    roles = [name for name in ROLES if name != "recorder" or configured.record != "off"]
     async with House(configured) as house:
         await house.start(roles)
         async with opened_ingest(house, dev=dev) as port:

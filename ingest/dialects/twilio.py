@@ -31,7 +31,6 @@ from ingest.dialects.twilio_messages import (
     Media,
     Message,
     Start,
-    StartBody,
     Stop,
     decoder,
     number,
@@ -69,7 +68,7 @@ class TwilioDialect:
         self._dev = dev
         self._bad_limit = bad_in_a_row
         self._bad = 0
-        self._start: StartBody | None = None
+        self._ids = ("", "", "")
         self._stream_sid = ""
         self._sequence = 0  # of the last message, 0: none yet
         self._chunk = 0
@@ -113,12 +112,13 @@ class TwilioDialect:
 
     def _begin(self, message: Start) -> tuple[Said, ...]:
         body = message.start
-        stream_sid = body.stream_sid or message.stream_sid
+        stream_sid = _ids(message)[0]
         if not self._dev and not (stream_sid and body.call_sid and body.account_sid):
             return (Violation(1008, "start_mismatch", "start names no call, account or stream"),)
-        if body.media_format.encoding not in _MULAW or number(body.media_format.sample_rate) != 8000:
-            return (Violation(1008, "unsupported_format", "only audio/x-mulaw at 8000 Hz is understood"),)
-        self.state, self._start, self._stream_sid = State.OPEN, body, stream_sid
+        wire = body.media_format
+        if wire.encoding not in _MULAW or number(wire.sample_rate) != 8000 or number(wire.channels) != 1:
+            return (Violation(1008, "unsupported_format", "only audio/x-mulaw, 8000 Hz, one channel is understood"),)
+        self.state, self._ids, self._stream_sid = State.OPEN, _ids(message), stream_sid
         self._sequence = number(message.sequence_number) or 0
         self._prefix = '{"event":"media","streamSid":' + msgspec.json.encode(stream_sid).decode()
         self._prefix += ',"media":{"payload":"'
@@ -127,7 +127,7 @@ class TwilioDialect:
         return (Began(body.call_sid, body.account_sid, stream_sid, parameters.get("token", ""), parameters),)
 
     def _start_again(self, message: Start) -> tuple[Said, ...]:
-        if message.start == self._start:
+        if _ids(message) == self._ids:
             return (Ignored("repeated_start"),)
         return (Violation(1002, "second_start", "a second start with other ids"),)
 
@@ -141,11 +141,11 @@ class TwilioDialect:
         self._bad = 0
         if body.track not in _INBOUND:
             return (Ignored("other_track"),)
-        if not body.payload:
-            return (Ignored("empty_media"),)
         if chunk is not None and chunk <= self._chunk:
             return (Repeated(),)
         lost = self._count(chunk, sequence)
+        if not body.payload:
+            return (Ignored("empty_media"),)
         if timestamp is None or timestamp > self._next_ms + _LEAP_MS:
             timestamp = self._next_ms
         ms = max(timestamp, self._ms)
@@ -160,8 +160,8 @@ class TwilioDialect:
             # The first chunk is 1; a stream joined later than its beginning has lost nothing of ours.
             lost = chunk - self._chunk - 1 if self._chunk else 0
             self._chunk = chunk
-        elif sequence is not None and self._sequence:
-            lost = max(0, sequence - self._sequence - 1)
+        elif sequence is not None and 0 < self._sequence < sequence <= self._sequence + _LEAP_CHUNKS:
+            lost = sequence - self._sequence - 1
         self._note_sequence(sequence)
         return lost
 
@@ -186,6 +186,8 @@ class TwilioDialect:
         return (MarkEchoed(message.mark.name),)
 
     def _stop(self, message: Stop) -> tuple[Said, ...]:
+        if message.stream_sid and self._stream_sid and self._is_anothers(message):
+            return (Ignored("other_stream"),)
         self.state = State.STOPPED
         return (Ended("stop"),)
 
@@ -193,7 +195,7 @@ class TwilioDialect:
         return message.stream_sid != self._stream_sid and not (self._dev and not message.stream_sid)
 
     def _note_sequence(self, sequence: int | None) -> None:
-        if sequence is not None and sequence > self._sequence:
+        if sequence is not None and self._sequence < sequence <= self._sequence + _LEAP_CHUNKS:
             self._sequence = sequence
 
     def _quiet(self, message: Message) -> tuple[Said, ...]:
@@ -235,3 +237,9 @@ class TwilioDialect:
 
 
 _TABLE = TwilioDialect.TABLE
+
+
+def _ids(message: Start) -> tuple[str, str, str]:
+    """Stream, call and account."""
+    body = message.start
+    return body.stream_sid or message.stream_sid, body.call_sid, body.account_sid

@@ -1,4 +1,4 @@
-"""The messages of Twilio Media Streams, as they are read: unknown fields are ignored, counters may be text or numbers."""
+"""The messages of Twilio Media Streams as they are read: unknown fields are ignored, counters are text or numbers."""
 
 from __future__ import annotations
 
@@ -79,11 +79,15 @@ class _Named(msgspec.Struct):
 _named = msgspec.json.Decoder(_Named)
 
 
+# What holds counters holds 64 bits.
+_LARGEST = 1 << 62
+
+
 def number(value: Number) -> int | None:
     """A counter as Twilio (strings) or its imitators (ints) write it; None when it is none."""
     if type(value) is str:
         value = int(value) if value.isascii() and value.isdigit() and len(value) < 17 else None
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value < _LARGEST else None
 
 
 def what_is_wrong(frame: str, error: Exception) -> str:

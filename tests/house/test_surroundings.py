@@ -23,7 +23,7 @@ CLOCKS = frozenset(
 )
 CHANCE = ("uuid.uuid", "secrets.", "random.", "os.urandom", "numpy.random.")
 # A generator made from a given seed is a value, not chance.
-SEEDED = frozenset({"random.Random"})
+SEEDED = frozenset({"random.Random", "numpy.random.default_rng"})
 
 
 def test_only_the_settings_read_the_environment() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from schema.call import CallReported, CallStarted, CallTransferred
+from schema.call import CallEnded, CallReported, CallStarted, CallTransferred
 from tests.support.workers import CALL, CallModel, types_of
+from workers import lifecycle
 from workers.lifecycle import TERMINAL, LifeRules
+from workers.talk import Seal
 
 MINUTE_MS = 60_000
 
@@ -228,6 +230,17 @@ def test_a_seal_waits_for_every_stream() -> None:
     call.heard("MZ1")
     call.decide()
     assert call.last("call.sealed").complete
+
+
+def test_a_call_is_not_sealed_before_its_end_was_read_back() -> None:
+    call = CallModel().greeted()
+    call.close("stop")
+    call.heard()
+    ended = CallEnded(id="end", call_id=CALL, reason="caller_hung_up")
+    ahead = lifecycle.fold(call.state.life, ended, 0, call.now)
+    assert not any(isinstance(decision, Seal) for decision in lifecycle.owed(ahead))
+    read = lifecycle.fold(call.state.life, ended, 99, call.now)
+    assert lifecycle.owed(read) == (Seal(True, ()),)
 
 
 def test_after_the_seal_nothing_is_owed() -> None:
