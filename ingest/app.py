@@ -17,9 +17,10 @@ from eventlog.port import Log
 from ingest import beat, outbox
 from ingest.admission import SIGNATURE, Claim, Refused, Signatures, StreamTokens, TwilioStarts, client_address
 from ingest.config import IngestConfig
+from ingest.desk import Desk
 from ingest.dialects.twilio import TwilioDialect
 from ingest.numbers import Numbers, Owner
-from ingest.session import Desk, Session
+from ingest.session import Session
 from ingest.tally import Tally
 from ingest.tape import Tape
 from ingest.web.health import Health

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ingest.session import Desk
+from ingest.desk import Desk
 
 
 async def pace(desk: Desk) -> None:

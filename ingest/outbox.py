@@ -7,7 +7,8 @@ import asyncio
 import structlog
 
 from eventlog.port import LogBroken, LogUnavailable, Reader, Record
-from ingest.session import Desk, Session
+from ingest.desk import Desk
+from ingest.session import Session
 from ingest.tape import FIRST_RETRY_S, LAST_RETRY_S
 from schema.registry import MalformedEvent, unpack_outbox
 from schema.topics import OUTBOX, mailbox_of

@@ -1,64 +1,31 @@
-"""One socket, one dialect and the log: what the peer says becomes facts, what conversation says becomes sound."""
+"""The peer's half of a socket: what it says becomes facts, its limits are kept, and its end is told."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import structlog
 from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 
-from eventlog.port import Log, LogBroken, LogUnavailable
+from eventlog.port import LogBroken, LogUnavailable
 from ingest.admission import Admitted, Refused
-from ingest.config import IngestConfig
+from ingest.desk import Desk
 from ingest.dialects import base
 from ingest.gauge import Bucket, Gauge
-from ingest.playing import Act, Clear, Cleared, Marked, Playlist, Started, Write
+from ingest.lane import Line
 from ingest.sending import Sender
-from ingest.tally import Tally
-from ingest.tape import FIRST_RETRY_S, LAST_RETRY_S, Line, Tape
-from schema.call import CallEnded, CallStarted, CallTransferred
-from schema.envelope import AnyEvent, Event
+from ingest.speaker import Speaker, Voice
+from ingest.tape import FIRST_RETRY_S, LAST_RETRY_S
+from schema.call import CallStarted
 from schema.outbox import OutboxAudio, OutboxFact
-from schema.registry import MalformedEvent, decode
-from schema.speech import SpeechStarted, SpeechStopped
-from schema.stream import (
-    DtmfPressed,
-    PlaybackCleared,
-    PlaybackMarked,
-    PlaybackStarted,
-    StreamClosed,
-    StreamMeasured,
-    StreamOpened,
-    StreamSuperseded,
-)
+from schema.stream import DtmfPressed, StreamClosed, StreamMeasured, StreamOpened
 from schema.topics import MEDIA, mailbox_of, partition_of
 
 _log = structlog.get_logger(__name__)
-E = TypeVar("E", bound=Event)
-
-FINISH_MS = 15_000  # a goodbye that is not played by then never will be
 CLOSE_S = 3.0  # for the peer's half of the closing handshake
-
-
-@dataclass(slots=True)
-class Desk:
-    """What all sessions of a process share."""
-
-    config: IngestConfig
-    log: Log
-    tape: Tape
-    tally: Tally
-    now: Callable[[], int]  # ms since 1970
-    clock: Callable[[], int]  # ms, only grows
-    new_id: Callable[[], str]
-    partitions: int
-    sessions: dict[str, Session] = field(default_factory=dict)  # by stream, opened ones
-    sockets: set[Session] = field(default_factory=set)
-    playing: set[Session] = field(default_factory=set)  # those that time must visit
-    started_playing: asyncio.Event = field(default_factory=asyncio.Event)
+# What of aiohttp's objections to a frame is counted as bad input; their answers are RFC 6455's.
+_OBJECTIONS = {1002: "bad_frame", 1007: "not_utf8", 1009: "too_big"}
 
 
 class Session:
@@ -74,8 +41,8 @@ class Session:
     ) -> None:
         self.dialect = dialect
         self.sender = Sender(ws, transport)
-        self.playlist: Playlist | None = None
         self.line: Line | None = None
+        self._speaker: Speaker | None = None
         self.stream = ""
         self._desk = desk
         self._ws = ws
@@ -87,6 +54,7 @@ class Session:
         self._bucket = Bucket(per_second=limits.frames_a_second, size=limits.frames_bucket, now=now)
         self._gauge = Gauge()
         self._bytes_per_ms = 8
+        self._has_begun = False  # a start came, whatever the log says to it
         self._began_at = now
         self._opened_at = 0
         self._heard_at = now  # any message
@@ -94,10 +62,6 @@ class Session:
         self._stopped_at = 0
         self._cut_at = 0
         self._reason = ""
-        self._finishing = ""
-        self._finish_by = 0
-        self._spoken_until_ms = 0
-        self._caller_speaks = False
 
     # ------------------------------------------------------------------ the peer's side
 
@@ -158,7 +122,7 @@ class Session:
             case base.MarkEchoed(name):
                 self._echo(name, now)
             case base.Digit(digit):
-                self._say(DtmfPressed, digit=digit)
+                self._desk.say(self._line(), DtmfPressed, digit=digit)
             case base.Ended(reason):
                 self._stop(reason, now)
             case base.Repeated():
@@ -173,6 +137,7 @@ class Session:
 
     async def _open(self, began: base.Began) -> None:
         """R11: the end of media is read first, and no frame is read from the socket before the log has the opening."""
+        self._has_begun = True
         admitted = self._admit(began)
         if isinstance(admitted, Refused):
             self._count(admitted.kind)
@@ -187,21 +152,24 @@ class Session:
             self.stream = f"{began.peer_stream}.{self.stream[-12:]}"
         line = Line(call_id=admitted.call_id, tenant_id=admitted.tenant_id, stream=self.stream, partition=partition)
         media_end = await self._media_end(partition)
-        self.line = line
-        self.playlist = Playlist(
-            pace=desk.config.pace, bytes_per_ms=self._bytes_per_ms, echoes=not desk.config.dev or admitted.signed
-        )
-        desk.sessions[self.stream] = self
         self._opened_at = desk.clock()
         self._measure_at = self._opened_at + desk.config.measure_ms
+        self.line, self._speaker = line, self._new_speaker(line, echoes=not desk.config.dev or admitted.signed)
+        desk.sessions[self.stream] = self
         if admitted.starts_call:
-            self._say_started(admitted, began)
-        await desk.tape.tell(self._opening(began, media_end), partition)
+            desk.tape.say(self._started(line, admitted, began), partition)
+        await desk.tape.tell(self._opening(line, began, media_end), partition)
         _log.info("stream opened", call_id=line.call_id, stream=self.stream, door=self.dialect.door)
 
-    def _opening(self, began: base.Began, media_end: int) -> StreamOpened:
-        return self._event(
+    def _new_speaker(self, line: Line, *, echoes: bool) -> Speaker:
+        voice = Voice(self.dialect, self.sender, self._bytes_per_ms, echoes)
+        return Speaker(self._desk, line, voice, gauge=self._gauge, shut=self.shut, now=self._opened_at)
+
+    def _opening(self, line: Line, began: base.Began, media_end: int) -> StreamOpened:
+        return self._desk.event(
+            line,
             StreamOpened,
+            stream=line.stream,
             door=self.dialect.door,
             mailbox=mailbox_of(self._desk.config.instance),
             encoding=began.encoding,
@@ -210,22 +178,15 @@ class Session:
             media_end=media_end,
         )
 
-    def _say_started(self, admitted: Admitted, began: base.Began) -> None:
+    def _started(self, line: Line, admitted: Admitted, began: base.Began) -> CallStarted:
         """R3: an unsigned development start begins its call itself."""
-        line = self._line()
-        self._desk.tape.say(
-            CallStarted(
-                id=self._desk.new_id(),
-                call_id=line.call_id,
-                tenant_id=line.tenant_id,
-                source=self.stream,
-                sequence=line.next_sequence(),
-                channel=self.dialect.door,
-                agent=admitted.agent,
-                user_id=admitted.user_id,
-                parameters={name: value for name, value in began.parameters.items() if name != "token"},
-            ),
-            line.partition,
+        return self._desk.event(
+            line,
+            CallStarted,
+            channel=self.dialect.door,
+            agent=admitted.agent,
+            user_id=admitted.user_id,
+            parameters={name: value for name, value in began.parameters.items() if name != "token"},
         )
 
     async def _media_end(self, partition: int) -> int:
@@ -238,14 +199,12 @@ class Session:
                 wait_s = min(wait_s * 2, LAST_RETRY_S)
 
     def _echo(self, name: str, now: int) -> None:
-        if self.playlist is None:
+        if self._speaker is None:
             return
-        acts = self.playlist.echoed(name, now)
-        if acts is None:
+        if self._speaker.echoed(name, now):
+            self.play(now)
+        else:
             self._count("unknown_mark")
-            return
-        self._act(acts, now)
-        self.play(now)
 
     def _stop(self, reason: str, now: int) -> None:
         """The peer's own end: the fact must not wait for the socket to go."""
@@ -263,99 +222,17 @@ class Session:
 
     def take(self, message: OutboxFact | OutboxAudio, now: int) -> None:
         """What the outbox brought for this stream."""
-        if self.playlist is None:
-            return
-        if isinstance(message, OutboxAudio):
-            taken = self.playlist.audio(message, now)
-            self._desk.tally.outbox["audio", "taken" if taken else "dropped"] += 1
-            return
-        try:
-            event = decode(message.body)
-        except MalformedEvent:
-            self._desk.tally.outbox["fact", "malformed"] += 1
-            return
-        acts = self.playlist.fact(message.position, event, now)
-        self._desk.tally.outbox["fact", "stale" if acts is None else "taken"] += 1
-        if acts is not None:
-            self._act(acts, now)
-            self._obey(event, now)
+        if self._speaker is not None:
+            self._speaker.take(message, now)
 
     def play(self, now: int) -> None:
-        """Write what is due, and finish what is finished. Cheap when there is nothing."""
-        playlist = self.playlist
-        if playlist is None or self.sender.closing:
-            self._desk.playing.discard(self)
-            return
-        if not self._stopped_at:
-            self._act(playlist.due(now), now)
-        if self._finishing and (playlist.is_played(now) or self._stopped_at or now >= self._finish_by):
-            self.shut(self._finishing, self._finishing)
-        if playlist.wants_beat or self._finishing:
-            self._desk.playing.add(self)
-            self._desk.started_playing.set()
+        """Cheap when there is nothing to play."""
+        desk = self._desk
+        if self._speaker is not None and not self.sender.closing and self._speaker.play(now):
+            desk.playing.add(self)
+            desk.started_playing.set()
         else:
-            self._desk.playing.discard(self)
-
-    def _obey(self, event: AnyEvent, now: int) -> None:
-        for frame in self.dialect.send(event):
-            self._put(frame)
-        match event:
-            case StreamSuperseded(stream=self.stream):
-                self.shut("superseded", "another stream of this call took over")
-            case CallEnded() | CallTransferred():
-                self._finishing = "ended"
-                self._finish_by = now + FINISH_MS
-            case SpeechStarted():
-                self._caller_speaks = True
-            case SpeechStopped():
-                self._caller_speaks = False
-            case _:
-                pass
-
-    def _act(self, acts: list[Act], now: int) -> None:
-        for act in acts:
-            match act:
-                case Write():
-                    self._write(act, now)
-                case Clear():
-                    clear = self.dialect.clear()
-                    if clear is not None:
-                        self._put(clear)
-                case Started(reply, sentence, waited_ms, offset_ms):
-                    self._say(PlaybackStarted, reply=reply, sentence=sentence, waited_ms=waited_ms, offset_ms=offset_ms)
-                case Marked(reply, sentence, heard_ms, last):
-                    self._say(PlaybackMarked, reply=reply, sentence=sentence, heard_ms=heard_ms, last=last)
-                case Cleared(reply, sentence, heard_ms, estimated):
-                    self._say(PlaybackCleared, reply=reply, sentence=sentence, heard_ms=heard_ms, estimated=estimated)
-
-    def _write(self, write: Write, now: int) -> None:
-        self._put(self.dialect.audio(write.payload))
-        mark = self.dialect.mark(write.mark)
-        if mark is not None:
-            self._put(mark)
-        self._tally.frames_out += 1
-        self._tally.bytes_out += len(write.payload)
-        # On the stream's own clock: behind what plays already, else where the caller is now.
-        ms = self._spoken_until_ms if write.follows else self._clock_ms(now)
-        self._spoken_until_ms = ms + len(write.payload) // self._bytes_per_ms
-        self._desk.tape.spoke(
-            self._line(),
-            ms=ms,
-            payload=write.payload,
-            reply=write.reply,
-            sentence=write.sentence,
-            offset_ms=write.offset_ms,
-        )
-
-    def _clock_ms(self, now: int) -> int:
-        gauge = self._gauge
-        if not gauge.arrived_at:
-            return now - self._opened_at
-        return gauge.end_ms + max(0, now - gauge.arrived_at - (gauge.end_ms - gauge.ms))
-
-    def _put(self, frame: base.Wire) -> None:
-        self._tally.sent += 1
-        self.sender.put(frame)
+            desk.playing.discard(self)
 
     # ------------------------------------------------------------------ time, and the end
 
@@ -369,7 +246,7 @@ class Session:
             self._cut_off(now)
         elif self.sender.closing:
             return
-        elif not self.line and now - self._began_at >= limits.start_ms:
+        elif not self._has_begun and not self._stopped_at and now - self._began_at >= limits.start_ms:
             self._count("no_start")
             self.shut("limit", "no start came", code=1008)
         elif now - self._heard_at >= limits.idle_ms:
@@ -384,7 +261,7 @@ class Session:
 
     def is_quiet(self, now: int) -> bool:
         """Neither side speaks: a good moment to go."""
-        return not self._caller_speaks and (self.playlist is None or self.playlist.is_quiet(now))
+        return self._speaker is None or self._speaker.is_quiet(now)
 
     def shut(self, reason: str, text: str, *, code: int = 0) -> None:
         """Close from our side; what was put before is sent first."""
@@ -399,8 +276,10 @@ class Session:
         self.sender.cut_off(self.dialect.close_code("slow"))
 
     def _measure(self, now: int) -> None:
-        gauge, playlist, line = self._gauge, self.playlist, self._line()
-        self._say(
+        gauge, line = self._gauge, self._line()
+        playlist = self._speaker.playlist if self._speaker else None
+        self._desk.say(
+            line,
             StreamMeasured,
             frames=gauge.frames,
             bytes=gauge.audio_bytes,
@@ -419,8 +298,8 @@ class Session:
         desk.playing.discard(self)
         self._tally.active -= 1
         code = _code_of(last, self._ws)
-        if code == 1009:
-            self._count("too_big")
+        if last is not None and last.type is WSMsgType.ERROR and code in _OBJECTIONS:
+            self._count(_OBJECTIONS[code])
         if not self._reason:
             self._reason = _reason_of(last, code)
         desk.tally.closed[self.dialect.door, self._reason, str(code)] += 1
@@ -431,34 +310,20 @@ class Session:
         line, self._measure_at = self.line, 0
         if line is None or self._desk.sessions.pop(self.stream, None) is None:
             return
-        if self.playlist is not None:
-            self._act(self.playlist.lost(self._desk.clock()), self._desk.clock())
-        reason = self._reason
+        if self._speaker is not None:
+            self._speaker.stop(self._desk.clock())
+        reason, stream = self._reason, self.stream
 
         def closed(line: Line) -> StreamClosed:
-            return self._event(StreamClosed, reason=reason, last_sequence=line.media_sequence, code=code)
+            last = line.media_sequence
+            return self._desk.event(line, StreamClosed, stream=stream, reason=reason, last_sequence=last, code=code)
 
         self._desk.tape.close_line(line, closed)
-        _log.info("stream closed", call_id=line.call_id, stream=self.stream, reason=reason, code=code)
+        _log.info("stream closed", call_id=line.call_id, stream=stream, reason=reason, code=code)
 
     def _line(self) -> Line:
         assert self.line is not None, "a session speaks only after it was opened"
         return self.line
-
-    def _event(self, kind: type[E], **fields: Any) -> E:
-        line = self._line()
-        return kind(
-            id=self._desk.new_id(),
-            call_id=line.call_id,
-            tenant_id=line.tenant_id,
-            source=line.stream,
-            sequence=line.next_sequence(),
-            **{"stream": line.stream, **fields},
-        )
-
-    def _say(self, kind: type[Event], **fields: Any) -> None:
-        if self.line is not None:
-            self._desk.tape.say(self._event(kind, **fields), self.line.partition)
 
     def _count(self, kind: str) -> None:
         self._desk.tally.bad_input[self.dialect.door, kind] += 1

@@ -53,6 +53,7 @@ RENDERED = frozenset(
         "tool.called",
         "tool.returned",
         "stream.superseded",
+        "stream.lost",
         "stream.degraded",
         "call.transferred",
         "call.ended",

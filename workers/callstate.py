@@ -7,7 +7,7 @@ from typing import Any
 
 from schema.call import CallAdopted, CallEnded, CallSealed, ProfileUsed
 from schema.envelope import AnyEvent, Event, type_of
-from schema.stream import StreamMeasured, StreamSuperseded
+from schema.stream import StreamLost, StreamMeasured, StreamSuperseded
 from schema.topics import RENDERED
 from workers import lifecycle, turns
 from workers.lifecycle import Life, LifeRules
@@ -68,7 +68,7 @@ def fact_of(event: AnyEvent, position: int) -> Fact | None:
         return None
     if isinstance(event, CallAdopted) and event.role != "conversation":
         return None
-    stream = event.stream if isinstance(event, StreamSuperseded) else ""
+    stream = event.stream if isinstance(event, StreamSuperseded | StreamLost) else ""
     return Fact(position, event, stream)
 
 

@@ -11,7 +11,6 @@ import structlog
 from schema.call import CallEnded, CallTransferred, ProfileUsed, RequestMade
 from schema.envelope import AnyEvent, Event, MadeBy, Role
 from schema.failure import WorkFailed
-from schema.private import plain
 from schema.stream import StreamOpened
 from schema.turn import (
     ReplyComposed,
@@ -36,8 +35,6 @@ from workers.talk import Reply, Wait
 from workers.toolwork import run_tool
 
 logger = structlog.get_logger()
-
-GONE = ("caller_hung_up", "carrier_")  # reasons of an end that the carrier itself told us
 
 
 class ConversationRole:
@@ -94,8 +91,8 @@ class ConversationRole:
             self.desk.outbound.fact(case.state, fact)
         for tool in case.state.talk.tools:
             self._run_tool(case, tool.id)
-        if case.state.ended is not None:
-            self._hang_up(case)
+        self._hang_up(case)
+        self._transfer(case)
         self._catch_up(case)
 
     def acted(self, case: Case[CallState], event: AnyEvent, position: int, at: int) -> None:
@@ -115,7 +112,7 @@ class ConversationRole:
                 self._work(case).speaker.stop()
                 self._hang_up(case)
             case RequestMade(kind="transfer"):
-                self._transfer(case, event)
+                self._transfer(case)
         self._catch_up(case)
 
     def drop(self, case: Case[CallState]) -> None:
@@ -206,11 +203,7 @@ class ConversationRole:
     def _on_voiced(self, case: Case[CallState], voiced: Voiced) -> None:
         sentence = voiced.sentence
         if voiced.error is not None:
-            message = str(voiced.error)
-            failed = WorkFailed(
-                id=self.desk.new_id(), call_id=case.call_id, stage="tts", code=voiced.error.code, message=message
-            )
-            self._ready(case, failed)
+            self._fail(case, "tts", voiced.error.code, str(voiced.error))
         self._ready(
             case,
             ReplyVoiced(
@@ -241,21 +234,23 @@ class ConversationRole:
         )
 
     def _hang_up(self, case: Case[CallState]) -> None:
-        life = case.state.life
-        # Nobody hangs up on who did so first.
-        if life.channel == "twilio" and not life.end_reason.startswith(GONE) and not life.transferred:
+        if case.state.life.hang_up_owed:
             self.desk.hang_up(case.call_id)
 
-    def _transfer(self, case: Case[CallState], event: RequestMade) -> None:
-        if self.desk.transfer is None:
-            message = "no carrier account is configured: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
-            failed = WorkFailed(
-                id=self.desk.new_id(), call_id=case.call_id, stage="transfer", code="no_carrier", message=message
-            )
-            self._ready(case, failed)
+    def _transfer(self, case: Case[CallState]) -> None:
+        owed = case.state.life.transfer_owed
+        if owed is None:
             return
-        self.desk.transfer(case.call_id, plain(event.to))
-        self._ready(case, CallTransferred(id=self.desk.new_id(), call_id=case.call_id, to=event.to, cause=event.id))
+        request, number = owed
+        if self.desk.transfer is None:
+            self._fail(case, "transfer", "no_carrier", "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN")
+            return
+        self.desk.transfer(case.call_id, number)
+        self._ready(case, CallTransferred(id=self.desk.new_id(), call_id=case.call_id, to=number, cause=request))
+
+    def _fail(self, case: Case[CallState], stage: str, code: str, message: str) -> None:
+        failed = WorkFailed(id=self.desk.new_id(), call_id=case.call_id, stage=stage, code=code, message=message)
+        self._ready(case, failed)
 
     def _ready(self, case: Case[CallState], event: Event) -> None:
         if case.owned or case.held or case.flight:

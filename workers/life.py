@@ -58,6 +58,7 @@ class Life:
     goodbye: Mapping[str, str] = field(default_factory=dict)  # reply -> reason
     open_reply: str = ""
     open_tools: frozenset[str] = frozenset()
+    transfer_wanted: tuple[str, str] = ("", "")  # request, number
     transferred: bool = False
     ended_at: int = 0
     ended_position: int = 0  # 0: decided, not read back yet
@@ -75,3 +76,15 @@ class Life:
     def newest(self) -> Line | None:
         """The latest stream, open or not."""
         return max(self.lines.values(), key=lambda line: line.epoch, default=None)
+
+    @property
+    def transfer_owed(self) -> tuple[str, str] | None:
+        """(request, number) of a transfer the carrier was not told yet, as far as the log knows."""
+        _, number = self.transfer_wanted
+        return self.transfer_wanted if number and not self.transferred and not self.ended_at else None
+
+    @property
+    def hang_up_owed(self) -> bool:
+        """Whether the carrier has to be told of the end: nobody hangs up on who did so first."""
+        gone = self.end_reason.startswith(("caller_hung_up", "carrier_"))
+        return bool(self.end_reason) and self.channel == "twilio" and not gone and not self.transferred

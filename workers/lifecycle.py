@@ -10,6 +10,7 @@ import msgspec
 
 from schema import call, speech, stream, turn
 from schema.envelope import AnyEvent
+from schema.private import plain
 from workers.life import Life, LifeRules, Line
 from workers.talk import Decision, End, Lose, Seal, Supersede, Wait
 
@@ -163,6 +164,8 @@ def _playback(life: Life, event: Any, position: int, at: int) -> Life:
 
 
 def _request_made(life: Life, event: call.RequestMade, position: int, at: int) -> Life:
+    if event.kind == "transfer":
+        return replace(life, transfer_wanted=(event.id, plain(event.to)))
     return _wants_end(life, "request") if event.kind == "hang_up" else life
 
 

@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from eventlog.port import LogError
-from ingest.session import Desk
+from ingest.desk import Desk
 from ingest.tally import DEGRADED_ABOVE, registry_of
 
 LOG_ANSWERS_S = 1.0

@@ -14,8 +14,8 @@ from multidict import MultiMapping
 
 from eventlog.port import LogError
 from ingest.admission import SIGNATURE, Signatures, StreamTokens
+from ingest.desk import Desk
 from ingest.numbers import Numbers, Owner
-from ingest.session import Desk
 from ingest.web import twiml
 from schema.call import CallReported, CallStarted
 from schema.envelope import Event

@@ -36,7 +36,7 @@ def test_a_benchmark_opens_with_a_sentence_and_its_command(path: Path) -> None:
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=named)
 def test_a_benchmark_explains_itself_and_answers_in_json_when_asked(path: Path) -> None:
-    asked = subprocess.run(  # noqa: S603
+    asked = subprocess.run(
         [sys.executable, str(path), "--help"], capture_output=True, text=True, cwd=FOLDER.parent, check=False
     )
     assert asked.returncode == 0, asked.stderr
