@@ -70,7 +70,7 @@ class IngestConfig:
     housekeeping_ms: int = 500
     measure_ms: int = 5_000
     drain_ms: int = 30_000
-    # Kept while the log is away: about 25 minutes of one call's audio, or 15 s of a hundred calls'.
+    # Kept while the log is away: about half an hour of one call's audio, or 20 s of a hundred calls'.
     media_buffer_bytes: int = 16 * MIB
     facts_buffer: int = 20_000
     version: str = ""

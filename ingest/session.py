@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
-from aiohttp import WebSocketError, WSMessage, WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
-from eventlog.port import LogBroken, LogUnavailable
+from ingest import opening
 from ingest.admission import Admitted, Refused
 from ingest.desk import Desk
 from ingest.dialects import base
+from ingest.ending import code_of, objection, reason_of
 from ingest.gauge import Bucket, Gauge
 from ingest.lane import Line
 from ingest.sending import Sender
 from ingest.speaker import Speaker, Voice
-from ingest.tape import FIRST_RETRY_S, LAST_RETRY_S
-from schema.call import CallStarted
 from schema.outbox import OutboxAudio, OutboxFact
-from schema.stream import DtmfPressed, StreamClosed, StreamMeasured, StreamOpened
-from schema.topics import MEDIA, mailbox_of, partition_of
+from schema.stream import DtmfPressed, StreamClosed, StreamMeasured
 
 _log = structlog.get_logger(__name__)
 CLOSE_S = 3.0  # for the peer's half of the closing handshake
-# What of aiohttp's objections to a frame is counted as bad input; their answers are RFC 6455's.
-_OBJECTIONS = {1002: "bad_frame", 1007: "not_utf8", 1009: "too_big"}
 
 
 class Session:
@@ -55,6 +51,7 @@ class Session:
         self._gauge = Gauge()
         self._bytes_per_ms = 8
         self._has_begun = False  # a start came, whatever the log says to it
+        self._is_held = False
         self._began_at = now
         self._opened_at = 0
         self._heard_at = now  # any message
@@ -103,7 +100,7 @@ class Session:
                 else:
                     await self._heed(said, now)
             if tape.full:
-                await tape.room()
+                await self._hold(tape.room())
 
     def _hear(self, frame: base.Frame, now: int) -> None:
         line = self.line
@@ -115,10 +112,17 @@ class Session:
         self._gauge.note(size=size, ms=frame.ms, length_ms=size // self._bytes_per_ms, lost=frame.lost, now=now)
         self._desk.tape.hear(line, frame.ms, frame.payload)
 
+    async def _hold(self, until: Awaitable[None]) -> None:
+        """Wait for the log, reading nothing: what the peer says meanwhile is not its silence."""
+        self._is_held = True
+        await until
+        self._is_held = False
+        self._heard_at = self._desk.clock()
+
     async def _heed(self, said: base.Said, now: int) -> None:
         match said:
             case base.Began():
-                await self._open(said)
+                await self._hold(self._open(said))
             case base.MarkEchoed(name):
                 self._echo(name, now)
             case base.Digit(digit):
@@ -143,60 +147,23 @@ class Session:
             self._count(admitted.kind)
             self.shut("limit", admitted.reason, code=1008)
             return
-        desk = self._desk
-        partition = partition_of(admitted.call_id, desk.partitions)
-        self._bytes_per_ms = began.sample_rate * began.channels * (1 if began.encoding == "mulaw" else 2) // 1000
-        self.stream = desk.new_id()
-        if began.peer_stream:
-            # The peer's name stays readable; ours is unique even if the same start comes on two sockets.
-            self.stream = f"{began.peer_stream}.{self.stream[-12:]}"
-        line = Line(call_id=admitted.call_id, tenant_id=admitted.tenant_id, stream=self.stream, partition=partition)
-        media_end = await self._media_end(partition)
+        desk, door = self._desk, self.dialect.door
+        line = opening.new_line(desk, admitted, began)
+        media_end = await opening.end_of_media(desk, line.partition)
         self._opened_at = desk.clock()
         self._measure_at = self._opened_at + desk.config.measure_ms
-        self.line, self._speaker = line, self._new_speaker(line, echoes=not desk.config.dev or admitted.signed)
+        self._bytes_per_ms = opening.bytes_per_ms(began)
+        self.stream, self.line = line.stream, line
+        self._speaker = self._new_speaker(line, echoes=not desk.config.dev or admitted.signed)
         desk.sessions[self.stream] = self
         if admitted.starts_call:
-            desk.tape.say(self._started(line, admitted, began), partition)
-        await desk.tape.tell(self._opening(line, began, media_end), partition)
-        _log.info("stream opened", call_id=line.call_id, stream=self.stream, door=self.dialect.door)
+            desk.tape.say(opening.started(desk, line, door, admitted, began), line.partition)
+        await desk.tape.tell(opening.opened(desk, line, door, began, media_end), line.partition)
+        _log.info("stream opened", call_id=line.call_id, stream=self.stream, door=door)
 
     def _new_speaker(self, line: Line, *, echoes: bool) -> Speaker:
         voice = Voice(self.dialect, self.sender, self._bytes_per_ms, echoes)
         return Speaker(self._desk, line, voice, gauge=self._gauge, shut=self.shut, now=self._opened_at)
-
-    def _opening(self, line: Line, began: base.Began, media_end: int) -> StreamOpened:
-        return self._desk.event(
-            line,
-            StreamOpened,
-            stream=line.stream,
-            door=self.dialect.door,
-            mailbox=mailbox_of(self._desk.config.instance),
-            encoding=began.encoding,
-            sample_rate=began.sample_rate,
-            channels=began.channels,
-            media_end=media_end,
-        )
-
-    def _started(self, line: Line, admitted: Admitted, began: base.Began) -> CallStarted:
-        """R3: an unsigned development start begins its call itself."""
-        return self._desk.event(
-            line,
-            CallStarted,
-            channel=self.dialect.door,
-            agent=admitted.agent,
-            user_id=admitted.user_id,
-            parameters={name: value for name, value in began.parameters.items() if name != "token"},
-        )
-
-    async def _media_end(self, partition: int) -> int:
-        wait_s = FIRST_RETRY_S
-        while True:
-            try:
-                return await self._desk.log.end(MEDIA.name, partition)
-            except (LogUnavailable, LogBroken):
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, LAST_RETRY_S)
 
     def _echo(self, name: str, now: int) -> None:
         if self._speaker is None:
@@ -249,7 +216,7 @@ class Session:
         elif not self._has_begun and not self._stopped_at and now - self._began_at >= limits.start_ms:
             self._count("no_start")
             self.shut("limit", "no start came", code=1008)
-        elif now - self._heard_at >= limits.idle_ms:
+        elif not self._is_held and now - self._heard_at >= limits.idle_ms:
             self.shut("limit", "idle", code=1008)
         elif self._opened_at and now - self._opened_at >= limits.call_ms:
             self.shut("limit", "the longest a call may be", code=1008)
@@ -297,11 +264,11 @@ class Session:
         desk.sockets.discard(self)
         desk.playing.discard(self)
         self._tally.active -= 1
-        code = _code_of(last, self._ws)
-        if last is not None and last.type is WSMsgType.ERROR and code in _OBJECTIONS:
-            self._count(_OBJECTIONS[code])
+        code = code_of(last, self._ws)
+        if kind := objection(last):
+            self._count(kind)
         if not self._reason:
-            self._reason = _reason_of(last, code)
+            self._reason = reason_of(last, code)
         desk.tally.closed[self.dialect.door, self._reason, str(code)] += 1
         self._say_closed(code)
 
@@ -327,18 +294,3 @@ class Session:
 
     def _count(self, kind: str) -> None:
         self._desk.tally.bad_input[self.dialect.door, kind] += 1
-
-
-def _code_of(last: WSMessage | None, ws: web.WebSocketResponse) -> int:
-    """Our own objection to a frame outlives the peer's answer to it."""
-    if last is not None and isinstance(last.data, WebSocketError):
-        return int(last.data.code)
-    return ws.close_code or 1006
-
-
-def _reason_of(last: WSMessage | None, code: int) -> str:
-    if code == 1009:
-        return "limit"
-    if last is not None and last.type is WSMsgType.ERROR:
-        return "protocol" if code in (1002, 1007) else "peer_lost"
-    return "peer_lost" if code == 1006 else "peer_closed"

@@ -52,6 +52,7 @@ class Tape:
         self._flush_s = flush_s
         self._media: Lane[Heard | Closing] = Lane(clock)
         self._facts: Lane[Fact] = Lane(clock)
+        self._in_flight: list[Fact] = []
         self._media_bytes = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -162,7 +163,9 @@ class Tape:
             batch = lane.take()
             if len(lane.items) < self._facts_limit:
                 self._has_room.set()
+            self._in_flight = batch
             placed = await self._append(EVENTS.name, [fact.entry for fact in batch], lane.since)
+            self._in_flight = []
             for fact, place in zip(batch, placed, strict=True):
                 if fact.acknowledged is not None and not fact.acknowledged.done():
                     fact.acknowledged.set_result(place)
@@ -196,7 +199,7 @@ class Tape:
                 return placed
 
     def _refuse_waiting(self) -> None:
-        for fact in self._facts.items:
+        for fact in (*self._in_flight, *self._facts.items):
             if fact.acknowledged is not None and not fact.acknowledged.done():
                 fact.acknowledged.set_exception(LogClosed("the tape was closed before this fact was on the log"))
 

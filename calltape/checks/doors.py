@@ -5,10 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-import yaml
-
 from calltape.checks.part import Part, bad, good
 from calltape.settings import Settings
+from ingest.numbers import NumbersError, load_numbers
 
 VOICE_PATH = "/twilio/voice"
 TRIAL = "A trial account cannot stream calls (Twilio replaces <Stream>): upgrade it first"
@@ -63,12 +62,12 @@ def numbers(settings: Settings) -> Part:
         return good("numbers", f"no table: every number is tenant default, agent {settings.agent}")
     fix = "correct the file, or unset CALLTAPE_NUMBERS to answer every number"
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        return bad("numbers", f"{path}: {error}", fix)
-    if not isinstance(table, dict) or not table:
+        table = load_numbers(path, agent=settings.agent).table
+    except NumbersError as error:
+        return bad("numbers", str(error), fix)
+    if not table:
         return bad("numbers", f"{path} holds no table of numbers", fix)
-    return good("numbers", f"{path} is a table; numbers outside it are rejected")
+    return good("numbers", f"{path} has {len(table)} numbers; any other is rejected")
 
 
 def _is_loopback(host: str) -> bool:

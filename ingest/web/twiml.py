@@ -34,12 +34,6 @@ def hang_up() -> str:
     return str(response)
 
 
-def dial(number: str) -> str:
-    response = VoiceResponse()
-    response.dial(number)
-    return str(response)
-
-
 def reject(reason: str = "rejected") -> str:
     response = VoiceResponse()
     response.reject(reason=reason)

@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 from multidict import MultiMapping
 
-from eventlog.port import LogError
+from eventlog.port import LogError, LogUnavailable
 from ingest.admission import SIGNATURE, Signatures, StreamTokens
 from ingest.desk import Desk
 from ingest.numbers import Numbers, Owner
@@ -32,7 +32,6 @@ class Standing:
     """What the read model knows of a call."""
 
     ended: bool = False
-    transfer_to: str = ""
 
 
 # (call_id, partition of calls.events, position): the call once everything below the position is in the read model.
@@ -113,7 +112,7 @@ class Webhooks:
         return await self._noted("stream-status", event)
 
     async def _signed_form(self, request: web.Request, hook: str) -> MultiMapping[str]:
-        form = await request.post()
+        form = await self._form(request, hook)
         unsigned = self._desk.config.dev and SIGNATURE not in request.headers
         if not unsigned and not self._signatures.webhook(request.raw_path, form, request.headers):
             self._desk.tally.refused["twilio", "403", "forged_signature"] += 1
@@ -121,7 +120,17 @@ class Webhooks:
         if not _SID.fullmatch(str(form.get("CallSid", ""))):
             self._desk.tally.webhooks[hook, "malformed"] += 1
             raise web.HTTPBadRequest(text="CallSid is missing")
-        return form  # type: ignore[return-value]  # a form posts no files here; their text is taken as it is
+        return form
+
+    async def _form(self, request: web.Request, hook: str) -> MultiMapping[str]:
+        try:
+            form = await request.post()
+            if all(isinstance(value, str) for value in form.values()):
+                return form  # type: ignore[return-value]  # there are no files in it
+        except (ValueError, LookupError):  # text that is not in its charset, or a charset nobody knows
+            pass
+        self._desk.tally.webhooks[hook, "malformed"] += 1
+        raise web.HTTPBadRequest(text="a form of text fields is expected")
 
     def _owner(self, form: MultiMapping[str]) -> Owner | None:
         is_outbound = form.get("Direction", "").startswith("outbound")
@@ -152,8 +161,6 @@ class Webhooks:
                 standing = await self._read_model(call_id, partition, end)
         except (TimeoutError, LogError):
             return None  # the log itself tells the new stream if its call has ended
-        if standing.transfer_to:
-            return twiml.dial(standing.transfer_to)
         return twiml.hang_up() if standing.ended else None
 
     def _resumes_too_often(self, call_id: str, now: int) -> bool:
@@ -173,6 +180,8 @@ class Webhooks:
     async def _tell(self, event: Event) -> None:
         """The carrier is answered when the fact is durable, or told to try elsewhere."""
         try:
+            if self._desk.tape.full:
+                raise LogUnavailable("too many facts wait for the log")
             async with asyncio.timeout(self._desk.config.limits.webhook_ms / 1000):
                 await self._desk.tape.tell(event)
         except (TimeoutError, LogError) as error:
