@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     )
     record: Literal["off", "on", "consent"] = Field(
         "off",
-        description="Whether calls are recorded: `off`, `on`, or `consent` (where a call's parameters say `record: yes`).",
+        description="Whether calls are recorded: `off`, `on`, or `consent` (a call's parameters say `record: yes`).",
     )
 
     # Doors

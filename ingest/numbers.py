@@ -54,7 +54,7 @@ def load_numbers(path: Path | None, *, agent: str) -> Numbers:
         rows = msgspec.convert(read or {}, dict[str, Owner])
     except OSError as error:
         raise NumbersError(f"numbers table {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise NumbersError(f"numbers table {path} is not YAML: {error}") from error
     except msgspec.ValidationError as error:
         raise NumbersError(

@@ -54,9 +54,8 @@ async def _serve(dev: bool) -> BaseException | None:
             for line in announcement(configured, dev=dev, port=port):
                 say(line)
             assert house.failed is not None
-            stopping = asyncio.ensure_future(stop.wait())
-            await asyncio.wait({stopping, house.failed}, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
+            house.failed.add_done_callback(lambda _: stop.set())
+            await stop.wait()
             if not house.failed.done():
                 say("Stopping: calls in progress are closed in a quiet moment.")
         return house.failed.result() if house.failed.done() else None

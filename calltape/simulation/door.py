@@ -17,6 +17,7 @@ from ingest.playing import Playlist
 from ingest.tally import Tally
 from ingest.tape import Line, Tape
 from schema.call import CallEnded, CallStarted, RequestMade
+from schema.envelope import Event
 from schema.outbox import OutboxAudio, OutboxMessage
 from schema.registry import decode, unpack_outbox
 from schema.stream import (
@@ -25,6 +26,7 @@ from schema.stream import (
     PlaybackMarked,
     PlaybackStarted,
     StreamClosed,
+    StreamLost,
     StreamMeasured,
     StreamOpened,
     StreamSuperseded,
@@ -134,6 +136,8 @@ class Session:
             return
         self._do(acts or [])
         self._beat()
+        if isinstance(event, StreamLost) and event.stream == self.wire.stream:
+            self._close("lost")
         if isinstance(event, StreamSuperseded) and event.stream == self.wire.stream:
             self._close("superseded")
         if isinstance(event, CallEnded):
@@ -195,47 +199,34 @@ class Session:
             self._do_one(act)
 
     def _do_one(self, act: playing.Act) -> None:
-        stream, tape, partition = self.wire.stream, self.door.tape, self.line.partition
         match act:
             case playing.Write():
-                tape.spoke(
-                    self.line,
-                    ms=self._spoken_ms,
-                    payload=act.payload,
-                    reply=act.reply,
-                    sentence=act.sentence,
-                    offset_ms=act.offset_ms,
-                )
-                self._spoken_ms += len(act.payload) // 8
-                self.wire.to_caller(socket.Audio(act.payload))
-                self.wire.to_caller(socket.Mark(act.mark))
+                self._write(act)
             case playing.Clear():
                 self.wire.to_caller(socket.Clear())
             case playing.Started(reply, sentence, waited_ms, offset_ms):
-                told = PlaybackStarted(
-                    **self._envelope(),
-                    stream=stream,
-                    reply=reply,
-                    sentence=sentence,
-                    waited_ms=waited_ms,
-                    offset_ms=offset_ms,
-                )
-                tape.say(told, partition)
+                self._told(PlaybackStarted, reply, sentence, waited_ms=waited_ms, offset_ms=offset_ms)
             case playing.Marked(reply, sentence, heard_ms, last):
-                marked = PlaybackMarked(
-                    **self._envelope(), stream=stream, reply=reply, sentence=sentence, heard_ms=heard_ms, last=last
-                )
-                tape.say(marked, partition)
+                self._told(PlaybackMarked, reply, sentence, heard_ms=heard_ms, last=last)
             case playing.Cleared(reply, sentence, heard_ms, estimated):
-                cleared = PlaybackCleared(
-                    **self._envelope(),
-                    stream=stream,
-                    reply=reply,
-                    sentence=sentence,
-                    heard_ms=heard_ms,
-                    estimated=estimated,
-                )
-                tape.say(cleared, partition)
+                self._told(PlaybackCleared, reply, sentence, heard_ms=heard_ms, estimated=estimated)
+
+    def _write(self, act: playing.Write) -> None:
+        self.door.tape.spoke(
+            self.line,
+            ms=self._spoken_ms,
+            payload=act.payload,
+            reply=act.reply,
+            sentence=act.sentence,
+            offset_ms=act.offset_ms,
+        )
+        self._spoken_ms += len(act.payload) // 8
+        self.wire.to_caller(socket.Audio(act.payload))
+        self.wire.to_caller(socket.Mark(act.mark))
+
+    def _told(self, kind: Callable[..., Event], reply: str, sentence: int, **fields: Any) -> None:
+        event = kind(**self._envelope(), stream=self.wire.stream, reply=reply, sentence=sentence, **fields)
+        self.door.tape.say(event, self.line.partition)
 
     def _measure(self, now: int) -> None:
         measured = StreamMeasured(
