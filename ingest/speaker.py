@@ -17,7 +17,7 @@ from schema.envelope import AnyEvent
 from schema.outbox import OutboxAudio, OutboxFact
 from schema.registry import MalformedEvent, decode
 from schema.speech import SpeechStarted, SpeechStopped
-from schema.stream import PlaybackCleared, PlaybackMarked, PlaybackStarted, StreamSuperseded
+from schema.stream import PlaybackCleared, PlaybackMarked, PlaybackStarted, StreamLost, StreamSuperseded
 
 FINISH_MS = 15_000  # a goodbye that is not played by then never will be
 
@@ -104,6 +104,9 @@ class Speaker:
         match event:
             case StreamSuperseded(stream=self._line.stream):
                 self._shut("superseded", "another stream of this call took over")
+            case StreamLost(stream=self._line.stream):
+                # This process was silent for so long that the call was given up on it: the peer may connect anew.
+                self._shut("lost", "this stream was given up; connect again")
             case CallEnded() | CallTransferred():
                 self._finishing = "ended"
                 self._finish_by = now + FINISH_MS

@@ -64,7 +64,7 @@ class StreamClosed(Event, frozen=True, kw_only=True, tag="stream.closed"):
     """The socket is gone. `last_sequence` is that of its last frame on calls.media (0: none)."""
 
     stream: str
-    reason: str  # stop, peer_closed, peer_lost, protocol, limit, slow, superseded, restart, ended
+    reason: str  # stop, peer_closed, peer_lost, protocol, limit, slow, superseded, lost, restart, ended, idle
     last_sequence: Count = 0
     code: Count = 0  # websocket close code
 
