@@ -13,8 +13,8 @@ In `ingest` the answers come from a third process that follows calls.media and w
 it has no engines. CPU is the server process's alone, user and system, all its threads: median over windows of 1 s,
 connecting and warm-up left out. Lag is from writing a stamped frame to reading its stamp back, generator included:
 socket, server, socket for `echo` and `floor`; socket, calls.media, responder, calls.outbox, socket for `ingest`.
-`append` is how long the oldest frame of each tick waited until the log had it. Memory is the server's growth from
-empty to the end of the run. When the generator was late itself, lag says nothing and the table says so.
+`append` is how long the oldest frame of each tick waited until the log had it, warm-up included. Memory is the server's
+growth from empty to the end of the run. When the generator was late itself, lag says nothing and the table says so.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ PARTS = Path(__file__).parent / "live"
 WARM_S = 4.0
 WINDOW_S = 1.0
 CONNECTING_S = 2.0
+MOST_CALLS = 1_000
 # Beyond this the generator's own lateness is a good part of the lag it reports.
 GENERATOR_LATE_MS = 5.0
 
@@ -112,7 +113,7 @@ class Child:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", default="50,200", help="how many at once, comma separated")
+    parser.add_argument("--calls", type=counts, default=(50, 200), help="how many at once, comma separated: 50,200")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each run, 5 to 120")
     parser.add_argument("--house", action="store_true", help="also with the responder in the server's process")
     parser.add_argument("--only", default="", help="only these servers, comma separated")
@@ -122,9 +123,17 @@ def main() -> None:
     options.seconds = min(120.0, max(5.0, options.seconds))
     names = ["echo", "floor", "ingest"] + (["house"] if options.house else [])
     chosen = [name for name in names if not options.only or name in options.only.split(",")]
-    figures = [run(name, int(calls), options) for calls in options.calls.split(",") for name in chosen]
+    figures = [run(name, calls, options) for calls in options.calls for name in chosen]
     show(figures, as_json=options.json)
     sys.exit(0 if all(figure.ok for figure in figures) else 1)
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """`50,200`: what a person types. More than a server's usual limit of sockets is refused."""
+    found = tuple(int(part) if part.isdigit() else 0 for part in text.split(","))
+    if not all(0 < calls <= MOST_CALLS for calls in found):
+        raise argparse.ArgumentTypeError(f"whole numbers from 1 to {MOST_CALLS}, comma separated, not {text!r}")
+    return found
 
 
 def run(name: str, calls: int, options: argparse.Namespace) -> Figure:
@@ -144,10 +153,10 @@ def run(name: str, calls: int, options: argparse.Namespace) -> Figure:
         windows = cpu_of(server, options.seconds)
         report = load.hear()
         full_kb = server.rss_kb()
-        counts = server.finish() | ({"responder": responder.finish()} if responder else {})
+        said = server.finish() | ({"responder": responder.finish()} if responder else {})
         sent = report["frames_sent"] + report["frames_sent_warm"]
-        lost = sent - (counts["frames_in"] if name in ("echo", "floor") else frames_on(log, counts["messages_out"]))
-        return figure(name, calls, windows, report, counts, lost=lost, memory_kb=(empty_kb, full_kb))
+        lost = sent - (said["frames_in"] if name in ("echo", "floor") else frames_on(log, said["messages_out"]))
+        return figure(name, calls, windows, report, said, lost=lost, memory_kb=(empty_kb, full_kb))
 
 
 def server_of(name: str, log: str, options: argparse.Namespace) -> Child:
@@ -185,7 +194,7 @@ def figure(
     calls: int,
     windows: list[float],
     report: dict[str, Any],
-    counts: dict[str, Any],
+    said: dict[str, Any],
     *,
     lost: int,
     memory_kb: tuple[float, float],
@@ -201,8 +210,8 @@ def figure(
         cpu_ms_most=cpu_ms[-1],
         lag_p50_ms=report["lag_p50_ms"],
         lag_p99_ms=report["lag_p99_ms"],
-        append_p50_ms=counts.get("append_p50_ms"),
-        append_p99_ms=counts.get("append_p99_ms"),
+        append_p50_ms=said.get("append_p50_ms"),
+        append_p99_ms=said.get("append_p99_ms"),
         memory_kb_a_call=(memory_kb[1] - memory_kb[0]) / calls,
         rss_mb=memory_kb[1] / 1024,
         frames_sent=report["frames_sent"],
@@ -212,7 +221,7 @@ def figure(
         generator_late_p99_ms=late,
         generator_is_late=late > GENERATOR_LATE_MS,
         ok=report["calls"] == calls and not report["closed_early"] and not report["refused"],
-        details={"load": report, "server": counts},
+        details={"load": report, "server": said},
     )
 
 

@@ -56,9 +56,9 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
 class Signatures:
     """The carrier's signature, on webhooks and on the handshake."""
 
-    def __init__(self, secrets: TwilioSecrets, public_url: str) -> None:
-        self._validator = RequestValidator(secrets.auth_token) if secrets.auth_token else None
-        self._shared = {key: RequestValidator(secret) for key, secret in secrets.shared_keys.items()}
+    def __init__(self, known: TwilioSecrets, public_url: str) -> None:
+        self._validator = RequestValidator(known.auth_token) if known.auth_token else None
+        self._shared = {key: RequestValidator(secret) for key, secret in known.shared_keys.items()}
         self._public = public_url.rstrip("/")
 
     def webhook(self, target: str, parameters: object, headers: Mapping[str, str]) -> bool:

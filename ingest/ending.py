@@ -21,7 +21,7 @@ def code_of(last: WSMessage | None, ws: web.WebSocketResponse) -> int:
     """Our own objection to a frame outlives the peer's answer to it."""
     if last is not None and isinstance(last.data, WebSocketError):
         return int(last.data.code)
-    return ws.close_code or 1006
+    return int(ws.close_code or 1006)
 
 
 def reason_of(last: WSMessage | None, code: int) -> str:

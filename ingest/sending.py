@@ -41,6 +41,11 @@ class Sender:
         return self._close is not None
 
     @property
+    def close_code(self) -> int:
+        """The code we close with; 0 while we do not."""
+        return self._close[0] if self._close is not None else 0
+
+    @property
     def unsent_bytes(self) -> int:
         transport = self._transport
         in_transport = transport.get_write_buffer_size() if transport and not transport.is_closing() else 0

@@ -264,7 +264,8 @@ class Session:
         desk.sockets.discard(self)
         desk.playing.discard(self)
         self._tally.active -= 1
-        code = code_of(last, self._ws)
+        # Peers answer our close with a code of their own; what counts is whose close it was.
+        code = self.sender.close_code or code_of(last, self._ws)
         if kind := objection(last):
             self._count(kind)
         if not self._reason:

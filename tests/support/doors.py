@@ -83,30 +83,44 @@ class House:
         text = await answer.text()
         return text.split("/ws/media-stream/")[1].split('"')[0]
 
+    async def opened(self) -> str:
+        """The call's newest stream."""
+        event = (await self.events("stream.opened"))[-1]
+        assert isinstance(event, StreamOpened)
+        return event.stream
+
+    async def housekept(self) -> None:
+        """Returns once the server has looked after its sockets again."""
+        window = self.ingest.tally._window
+        window.clear()
+        async with asyncio.timeout(5):
+            while len(window) < 2:
+                await self.http.get(self.base + "/healthz")
+
+    def received(self) -> int:
+        return self.ingest.tally.door("twilio").received
+
+    def counts(self, kind: str) -> int:
+        return self.ingest.tally.bad_input["twilio", kind]
+
     async def socket(self, token: str, **headers: str) -> aiohttp.ClientWebSocketResponse:
         path = f"/ws/media-stream/{token}"
-        signature = RequestValidator("secret").compute_signature("wss://calls.example" + path, {})
-        return await self.http.ws_connect(self.base + path, headers={"X-Twilio-Signature": signature, **headers})
+        return await self.http.ws_connect(self.base + path, headers={**signed(path), **headers})
 
     async def counted(self, kind: str, value: float | None = None) -> None:
         """Returns once /metrics shows it: the peer may see its close before the server has looked back."""
         async with asyncio.timeout(5):
             while True:
                 lines = (await (await self.http.get(self.base + "/metrics")).text()).splitlines()
-                found = [line for line in lines if kind in line]
-                if found and (value is None or float(found[0].split()[-1]) == value):
+                found = [float(line.split()[-1]) for line in lines if kind in line and line[0] != "#"]
+                if found and (found[0] > 0 if value is None else found[0] == value):
                     return
-
-    async def until(self, is_so: Callable[[], bool]) -> None:
-        """Returns once the server got so far."""
-        async with asyncio.timeout(5):
-            while not is_so():
-                await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def house(
     *,
+    now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     clock: Callable[[], int] = monotonic_ms,
     numbers: Numbers | None = None,
     read_model: ReadModel | None = None,
@@ -115,20 +129,16 @@ async def house(
     ids = itertools.count(1)
     fields: dict[str, Any] = {"instance": "test", "public_url": PUBLIC, "twilio": SECRETS, "housekeeping_ms": 20}
     config = IngestConfig(**{**fields, **changes})
-    now: Callable[[], int] = lambda: time.time_ns() // 1_000_000  # noqa: E731
-    async with (
-        MemoryLog(now=now) as log,
-        Ingest(
-            config,
-            log,
-            now=now,
-            clock=clock,
-            new_id=lambda: f"id-{next(ids):012d}",
-            numbers=numbers,
-            read_model=read_model,
-        ) as ingest,
-        aiohttp.ClientSession() as http,
-    ):
+    served = Ingest(
+        config,
+        log := MemoryLog(now=now),
+        now=now,
+        clock=clock,
+        new_id=lambda: f"id-{next(ids):012d}",
+        numbers=numbers,
+        read_model=read_model,
+    )
+    async with log, served as ingest, aiohttp.ClientSession() as http:
         port = await ingest.start("127.0.0.1", 0)
         yield House(ingest, log, http, f"http://127.0.0.1:{port}")
 
@@ -180,6 +190,11 @@ async def open_stream(house: House, ws: aiohttp.ClientWebSocketResponse, streams
             opened = [event for event in await house.events("stream.opened") if isinstance(event, StreamOpened)]
             if len(opened) == streams:
                 return opened[-1].stream
+
+
+def signed(path: str, secret: str = "secret") -> dict[str, str]:
+    """The carrier's header on a handshake."""
+    return {"X-Twilio-Signature": RequestValidator(secret).compute_signature("wss://calls.example" + path, {})}
 
 
 def fact(stream: str, position: int, event: Event) -> OutboxFact:
