@@ -30,7 +30,6 @@ from workers.profiles import Profile, load_profile
 
 HELD_OUT = Path(__file__).parent / "sentences" / "held_out.yaml"
 VOICES = ("en-us", "en-gb", "en-us+f3")
-ESPEAK_NAMES = {"en-gb": "en"}  # what espeak-ng calls its British voice
 RATES_WPM = (130, 150, 170)
 FRAME_BYTES = 640  # 20 ms at 16 kHz
 LEAD_MS, TAIL_MS = 300, 1300  # silence around the sentence; the tail is longer than the longest endpoint
@@ -71,11 +70,7 @@ class Score:
 
 async def speak(voice: Espeak, text: str, name: str, rate_wpm: int) -> bytes:
     """The sentence as a telephone brings it: s16le at 16 kHz that went through mu-law at 8 kHz."""
-    line = (
-        mulaw.silence(LEAD_MS)
-        + await voice.mulaw(text, ESPEAK_NAMES.get(name, name), rate_wpm)
-        + mulaw.silence(TAIL_MS)
-    )
+    line = mulaw.silence(LEAD_MS) + await voice.mulaw(text, name, rate_wpm) + mulaw.silence(TAIL_MS)
     return resample(mulaw.decode(line), 8000, 16000)
 
 

@@ -25,23 +25,23 @@ from workers.engines.espeak import Espeak
 
 AFTERWARDS_S = 20  # for summary and recording, once the call is sealed
 CALLER, NUMBER = "+15550100001", "+15550100002"
-VOICE, RATE_WPM = "en-us", 150
+VOICE, RATE_WPM = "en-us", 140
 
 # Speech, an interruption of a long reply, a confirmation, and a goodbye that hangs up.
 SCRIPT = Script(
     steps=(
         WaitFor(wait_for="reply"),
-        Say(say="remind me to call the dentist tomorrow at nine"),
+        Say(say="schedule a meeting with the team on friday"),
         WaitFor(wait_for="reply"),
         Say(say="yes"),
         WaitFor(wait_for="reply"),
         Say(say="what can you do"),
         InterruptAfter(interrupt_after_ms=2500),
-        Say(say="make a note to buy milk"),
+        Say(say="remind me to pay the rent on monday"),
         WaitFor(wait_for="reply"),
-        Say(say="yes please"),
+        Say(say="yes"),
         WaitFor(wait_for="reply"),
-        Say(say="goodbye"),
+        Say(say="that is all thank you"),
         WaitFor(wait_for="hangup", required=False, timeout_ms=15_000),
         Hangup(),
     )
@@ -184,7 +184,7 @@ def _judged(shown: dict[str, Any], report: CallReport, script: Script, settings:
     if recording is not None and not Path(recording).exists():
         problems.append(f"the recording {recording} is not there")
     if script is SCRIPT and len(shown.get("actions", [])) < 2:
-        problems.append("the reminder and the note did not both become action items")
+        problems.append("the meeting and the reminder did not both become action items")
     if script is SCRIPT and shown.get("reason") != "agent_goodbye":
         problems.append("the agent did not say goodbye")
     result = {

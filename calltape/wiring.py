@@ -13,6 +13,7 @@ import structlog
 
 from calltape import world
 from calltape.engines import agent_for, speech_to_text, summariser_for, text_to_speech
+from calltape.folders import made_folder
 from calltape.settings import Settings
 from calltape.terminal import Refused
 from eventlog.port import Log
@@ -94,7 +95,7 @@ class House:
 
     def _make_folder(self) -> None:
         if not (self.settings.database and self.settings.log):
-            self.settings.data.mkdir(parents=True, exist_ok=True)
+            made_folder(self.settings.data)
 
     async def start(self, names: Iterable[str]) -> None:
         """Start these roles. Raises Refused, EngineError, ProfileError before any of them runs."""

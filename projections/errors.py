@@ -62,4 +62,6 @@ def translated() -> Iterator[None]:
         if not is_transient(error):
             raise
         cause = error.orig if isinstance(error, DBAPIError) else error
-        raise ProjectionUnavailable(f"the database cannot be used ({cause}): is it up, and migrated?") from error
+        raise ProjectionUnavailable(
+            f"the database cannot be used ({cause}): is it up, and migrated (`calltape serve`, `calltape migrate`)?"
+        ) from error

@@ -11,6 +11,8 @@ from schema.heard import heard_words, presumed_duration_ms
 from schema.private import plain
 from workers.engines.port import SpokenLine, ToolOutcome
 
+TELLING = 3  # letters of a word that says what a line is about
+
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
@@ -30,7 +32,8 @@ class HeardLines:
     order: tuple[str, ...] = ()
     caller: Mapping[str, str] = field(default_factory=dict)
     agent: Mapping[str, Sentence] = field(default_factory=dict)
-    turn: tuple[str, ...] = ()  # utterances of the last turn
+    turns: tuple[str, ...] = ()  # utterances of the turns since the last tool was called
+    turn: tuple[str, ...] = ()  # those of the last turn
     called: Mapping[str, ToolOutcome] = field(default_factory=dict)
     tools: tuple[ToolOutcome, ...] = ()
 
@@ -53,7 +56,7 @@ def fold(lines: HeardLines, event: AnyEvent) -> HeardLines:
         case speech.TranscriptSettled() | stream.TextTyped() if text := plain(event.text).strip():
             return replace(lines, order=(*lines.order, event.id), caller={**lines.caller, event.id: text})
         case turn.TurnTaken():
-            return replace(lines, turn=event.utterances)
+            return replace(lines, turns=(*lines.turns, *event.utterances), turn=event.utterances)
         case turn.ReplySentence() if (key := f"{event.reply}:{event.index}") not in lines.agent:
             sentence = Sentence(event.id, plain(event.text))
             return replace(lines, order=(*lines.order, key), agent={**lines.agent, key: sentence})
@@ -65,12 +68,21 @@ def fold(lines: HeardLines, event: AnyEvent) -> HeardLines:
             return _heard(lines, event.reply, event.sentence, heard_ms=event.heard_ms)
         case turn.ToolCalled():
             arguments = {name: plain(value) for name, value in event.arguments.items()}
-            outcome = ToolOutcome(event.name, arguments, False, lines.turn)
-            return replace(lines, called={**lines.called, event.id: outcome})
+            outcome = ToolOutcome(event.name, arguments, False, _led_to(lines, arguments))
+            return replace(lines, called={**lines.called, event.id: outcome}, turns=())
         case turn.ToolReturned() if event.call in lines.called:
             outcome = replace(lines.called[event.call], ok=event.status == "ok")
             return replace(lines, tools=(*lines.tools, outcome))
     return lines
+
+
+def _led_to(lines: HeardLines, arguments: Mapping[str, str]) -> tuple[str, ...]:
+    """The caller's lines a tool call rests on: the last turn, and those before it that share a word with it."""
+    words = {word for value in arguments.values() for word in value.lower().split() if len(word) >= TELLING}
+    earlier = (
+        id_ for id_ in lines.turns if id_ not in lines.turn and words & set(lines.caller.get(id_, "").lower().split())
+    )
+    return (*earlier, *lines.turn)
 
 
 def _heard(

@@ -198,7 +198,7 @@ def waits(talk: Talk) -> tuple[Wait, ...]:
         elif not talk.speaking:
             found.append(Wait("endpoint", (last.voiced_at or last.at) + _needed_ms(talk)))
     if reply is not None and not reply.interrupted:
-        if talk.speaking and not talk.long_enough and rules.interruptible:
+        if talk.speaking and talk.silence_ms == 0 and not talk.long_enough and rules.interruptible:
             found.append(Wait("barge_in", talk.spoke_at + rules.min_voiced_ms))
         if reply.composed and reply.sentences:
             found.append(Wait("playback", reply.touched_at + _unheard_ms(talk, reply) + rules.playback_slack_ms))

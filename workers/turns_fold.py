@@ -170,7 +170,7 @@ def _timer_rang(talk: Talk, event: turn.TimerRang, position: int, at: int) -> Ta
         case "endpoint":
             return replace(talk, silence_ms=talk.rules.any_ms)
         case "barge_in":
-            return replace(talk, long_enough=talk.speaking)
+            return replace(talk, long_enough=talk.speaking and talk.silence_ms == 0)
         case "false_barge_in":
             return replace(talk, wordless=True)
         case "cleared" if talk.reply is not None:

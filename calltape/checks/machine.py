@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import socket
@@ -27,7 +28,10 @@ def python() -> Part:
 
 
 def disk(settings: Settings) -> Part:
-    free = shutil.disk_usage(_existing(settings.data.absolute())).free
+    existing = _existing(settings.data.absolute())
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        return bad("disk", f"{existing} is no folder that can be written", "set CALLTAPE_DATA to one that can")
+    free = shutil.disk_usage(existing).free
     detail = f"{free / GIB:.1f} GiB free for {settings.data}"
     if free >= LEAST_FREE:
         return good("disk", detail)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from clients.carrier import CarrierConfig
     from clients.report import CallReport, Observation, OnEvent
     from clients.script import Script
+    from clients.twilio_rest import FakeTwilioRest
 
 DOORS = ("twilio",)
 # An account of nobody's, for a server that does not check (`serve --dev`).
@@ -42,15 +43,20 @@ def call(
     ] = None,
     rest_port: Annotated[
         int | None,
-        typer.Option(help="Serve the carrier's REST for calls on this port (0: any), for CALLTAPE_TWILIO_API."),
+        typer.Option(
+            min=0, max=65535, help="Serve the carrier's REST for calls on this port (0: any), for CALLTAPE_TWILIO_API."
+        ),
     ] = None,
     unsigned: Annotated[bool, typer.Option("--unsigned", help="Sign nothing, for a server in --dev.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Place a simulated phone call: post the webhook, obey the TwiML, speak, listen, hang up."""
+    from calltape.folders import made_folder
     from calltape.settings import settings
     from clients.carrier import CarrierConfig
 
+    if not to.startswith(("http://", "https://")):
+        raise Refused(f"--to {to!r} is no address: give one such as http://127.0.0.1:8080", code=2)
     if door not in DOORS:
         raise Refused(f"unknown door {door!r}: use one of {', '.join(DOORS)}", code=2)
     configured = settings()
@@ -69,9 +75,9 @@ def call(
         unsigned=unsigned,
     )
     played = _script(words or [], wav or [], script)
+    folder = made_folder(heard.parent if heard else configured.data / "heard")
     report = asyncio.run(_place(config, played, rest_port=rest_port, on_event=_quiet if as_json else _print))
-    path = heard or configured.data / "heard" / f"{report.call_id}.wav"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = heard or folder / f"{report.call_id}.wav"
     report.write_heard_wav(path)
     _tell(report, path, as_json=as_json)
     if not report.ok:
@@ -100,11 +106,18 @@ async def _place(config: CarrierConfig, script: Script, *, rest_port: int | None
         carrier = Carrier(config, voice=voice, new_id=new_hex, now=now, on_event=on_event)
         await stack.enter_async_context(carrier)
         if rest_port is not None:
-            rest = await stack.enter_async_context(FakeTwilioRest(carrier, port=rest_port))
-            typer.echo(f"calltape: the carrier's REST is at {rest.url}", err=True)
+            await _serve_rest(stack, FakeTwilioRest(carrier, port=rest_port))
         report = await carrier.place_call(script)
         await carrier.settle()
         return report
+
+
+async def _serve_rest(stack: AsyncExitStack, rest: FakeTwilioRest) -> None:
+    try:
+        await stack.enter_async_context(rest)
+    except OSError as error:
+        raise Refused(f"cannot listen on --rest-port ({error.strerror}): choose another, or 0 for any") from error
+    typer.echo(f"calltape: the carrier's REST is at {rest.url}", err=True)
 
 
 async def _voice(stack: AsyncExitStack, script: Script) -> Voice:

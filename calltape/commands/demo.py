@@ -28,6 +28,7 @@ def demo(
 
     from calltape.demo import SCRIPT, run_demo, spoken
     from calltape.demo_view import DemoView, print_result
+    from calltape.folders import made_folder
     from calltape.logs import configure
 
     try:
@@ -36,8 +37,7 @@ def demo(
     except ImportError as error:
         raise Refused(f"the offline engines are missing ({error.name}): pip install 'calltape[demo]'") from error
     configure(level="error")
-    folder = data or Path(tempfile.mkdtemp(prefix="calltape-demo-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(data or Path(tempfile.mkdtemp(prefix="calltape-demo-")))
     script = spoken(words) if words else SCRIPT
     console = Console(stderr=as_json, highlight=False)
     if as_json:

@@ -19,12 +19,13 @@ def migrate(as_json: AsJson = False) -> None:
 
 
 async def _migrate() -> tuple[str, str]:
+    from calltape.folders import made_folder
     from calltape.settings import settings
     from migrations.run import current, upgrade
 
     configured = settings()
     if not configured.database:
-        configured.data.mkdir(parents=True, exist_ok=True)
+        made_folder(configured.data)
     before = await current(configured.database_url)
     await upgrade(configured.database_url)
     return before, await current(configured.database_url)

@@ -26,7 +26,14 @@ def serve(
     require_doors(configured, dev=dev)
     failure = _with_fast_loop(dev)
     if failure is not None:
-        raise Refused(f"the server stopped: {failure}")
+        raise Refused(f"the server stopped: {_first_cause(failure)}")
+
+
+def _first_cause(failure: BaseException) -> BaseException:
+    """A group says only that something failed; its first member says what."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
 
 
 def _with_fast_loop(dev: bool) -> BaseException | None:

@@ -40,7 +40,7 @@ SCRIPTS: dict[str, tuple[Step, ...]] = {
         ANSWERED,
         Say(say="yes"),
         ANSWERED,
-        Say(say="goodbye"),
+        Say(say="that is all thank you"),
         WaitFor(wait_for="hangup", timeout_ms=20_000),
     ),
     "interruption": (

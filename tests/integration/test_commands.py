@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_reading_begins_no_empty_log(shell: Shell) -> None:
 
 def test_calls_of_a_database_that_was_never_made_ask_for_it(shell: Shell) -> None:
     done = shell("calls")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "calltape migrate" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_migrating_twice_changes_nothing_the_second_time(shell: Shell) -> None:
@@ -213,8 +214,43 @@ def test_other_commands_tell_wrong_settings_in_one_sentence(shell: Shell) -> Non
 
 
 def test_a_call_to_a_server_that_is_not_there_fails_and_says_so(shell: Shell) -> None:
-    done = shell("call", "--unsigned", "--to", "http://127.0.0.1:9", "--wav", "none.wav", "--json")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    done = shell("call", "--unsigned", "--to", address, "--say", "hi", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["ok"] is False and "does not answer" in done.stdout
+
+
+def test_a_sound_file_that_is_not_there_is_named(shell: Shell) -> None:
+    done = shell("call", "--unsigned", "--wav", "none.wav", "--json")
     assert done.returncode == 1 and "none.wav" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("serve", "--dev"), ("migrate",), ("demo",), ("call", "--unsigned", "--say", "hi")]
+)
+def test_a_data_folder_that_cannot_be_made_is_told_in_one_sentence(shell: Shell, arguments: tuple[str, ...]) -> None:
+    (shell.folder / "file").touch()
+    place = str(shell.folder / "file" / "data")
+    if arguments[0] == "demo":
+        arguments = (*arguments, "--data", place)
+    done = shell(*arguments, CALLTAPE_DATA=place)
+    assert done.returncode == 1
+    assert done.stderr.startswith("calltape: cannot make the folder") and done.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_told_in_one_sentence(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = shell("call", "--unsigned", "--say", "hi", "--rest-port", port)
+    assert done.returncode == 1
+    assert "choose another" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_server_is_named_by_its_address(shell: Shell) -> None:
+    done = shell("call", "--unsigned", "--say", "hi", "--to", "localhost:8080")
+    assert done.returncode == 2
+    assert "http://127.0.0.1:8080" in done.stderr
 
 
 def test_a_simulated_call_needs_words_and_a_secret(shell: Shell) -> None:

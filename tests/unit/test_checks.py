@@ -172,6 +172,11 @@ class TestMachine:
     def test_a_missing_folder_is_measured_where_it_will_be(self, tmp_path: Path) -> None:
         assert "GiB free" in machine.disk(plain_settings(data=tmp_path / "not" / "yet")).detail
 
+    def test_a_folder_that_cannot_be_made_is_no_place_for_calls(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        part = machine.disk(plain_settings(data=tmp_path / "file" / "data"))
+        assert not part.ok and "CALLTAPE_DATA" in part.fix
+
 
 @pytest.mark.parametrize("text", ["", "- a list", "{", "\xff"])
 def test_a_numbers_table_that_is_none_is_told(tmp_path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from audio.resample import Resampler
 from workers.engines.child import Message, serve
 
 AUDIO_OUTPUT_SYNCHRONOUS = 2
+ALIASES = {"en-gb": "en"}  # what the bundled library calls its British voice
 PARAMETER_RATE = 1
 FLAGS_UTF8 = 1
 PIECE_MS = 200
@@ -38,7 +39,9 @@ class Voice:
 
     def speak(self, text: str, voice: str, rate_wpm: int) -> bytes:
         """All of `text` as s16le PCM at `sample_rate`. Raises ValueError for a voice that does not exist."""
-        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+        language, plus, variant = voice.partition("+")
+        name = f"{ALIASES.get(language, language)}{plus}{variant}"
+        if self._library.espeak_SetVoiceByName(name.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice!r}: use one such as en-us, en-gb or en-us+f3")
         self._library.espeak_SetParameter(PARAMETER_RATE, rate_wpm, 0)
         self._heard.clear()

@@ -18,10 +18,9 @@ FRAME_S = 0.01
 GARBAGE = "garbage"
 FREE = "free"
 # Measured on mu-law speech: without the lattice's best path, which gave sentences that break off in the middle; with
-# beams a little wider than the model's own; and with silence as the only filler, as noise fillers swallow whatever
-# does not fit the grammar.
-# The cepstral mean is that of the whole utterance, which is there as a whole.
-SEARCH = {"bestpath": False, "beam": 1e-55, "wbeam": 1e-35, "pbeam": 1e-55, "cmn": "batch"}
+# beams much wider than the model's own, which the small automaton allows; with silence as the only filler, as noise
+# fillers swallow whatever does not fit the grammar; and with the cepstral mean of the whole utterance, as it is there.
+SEARCH = {"bestpath": False, "beam": 1e-80, "wbeam": 1e-56, "pbeam": 1e-80, "cmn": "batch"}
 SILENCE_ONLY = str(Path(__file__).with_name("silence.dict"))
 LOUD_DB = 20.0  # below the utterance's loudest frames: no silence
 SAMPLE_RATE = 16000  # what the bundled model was trained on; it fails at 8000
