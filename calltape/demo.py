@@ -46,7 +46,6 @@ SCRIPT = Script(
         Hangup(),
     )
 )
-INTERRUPTIONS = 1
 
 
 def spoken(words: Sequence[str]) -> Script:

@@ -85,7 +85,6 @@ class Ingest:
         self._tasks: list[asyncio.Task[None]] = []
         self._desk: Desk | None = None
         self._runner: web.AppRunner | None = None
-        self._sites: list[web.TCPSite] = []
         self._draining = False
         # Only a process that verifies no carrier invents a secret: its tokens are its own.
         self._tokens = StreamTokens(
@@ -151,15 +150,14 @@ class Ingest:
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, backlog=1024)
         await site.start()
-        self._sites.append(site)
         return int(self._runner.addresses[0][1])
 
     async def drain(self) -> None:
-        """Accept nobody, and let each call go when nobody speaks, at the latest after `drain_ms`."""
+        """Take no call, and let each one go when nobody speaks, at the latest after `drain_ms`.
+
+        The port stays open: the carrier, which asks what to do next, is told to ask again in a moment.
+        """
         self._draining = True
-        for site in self._sites:
-            await site.stop()
-        self._sites.clear()
         desk = self._living()
         deadline = self._clock() + self._config.drain_ms
         while desk.sockets:
@@ -180,6 +178,7 @@ class Ingest:
                 tokens=self._tokens,
                 numbers=self._numbers,
                 read_model=self._read_model,
+                is_draining=lambda: self._draining,
             )
             app.add_routes(hooks.routes())
             app.add_routes(
@@ -211,7 +210,9 @@ class Ingest:
         if not unsigned and not self._signatures.handshake(request.raw_path, request.headers):
             raise self._refusal(request, web.HTTPForbidden(), "forged_signature")
         retry = {"Retry-After": "5"}
-        if self._draining or len(self._living().sockets) >= self._config.limits.connections:
+        if self._draining:
+            raise self._refusal(request, web.HTTPTooManyRequests(headers=retry), "draining")
+        if len(self._living().sockets) >= self._config.limits.connections:
             raise self._refusal(request, web.HTTPTooManyRequests(headers=retry), "full")
         token = request.match_info.get("token", "")
         if not token or (self._config.dev and "." not in token):

@@ -251,9 +251,7 @@ class Ear:
             through_position=self._kept.position_at(through_ms),
             voiced_at=self._voiced_at,
         )
-        said = [settled]
-        if self._speech_ms is not None:
-            said.append(self._stopped())
+        said = [settled, *([self._stopped()] if self._speech_ms is not None else [])]
         self._through_ms = through_ms
         self._kept.settle(through_ms)
         self._speech_ms, self._guess, self._silence_ms = None, "", 0

@@ -20,7 +20,7 @@ class TurnRules:
     min_words: int = 1  # words that make an interruption one
     min_voiced_ms: int = 240  # speech that interrupts before any word is known
     false_barge_in_ms: int = 1500  # speech ended without words for this long: the reply goes on
-    min_unclear_ms: int = 500  # speech without intelligible words that deserves an answer
+    min_unclear_ms: int = 300  # speech without intelligible words that deserves an answer
     silence_ms: int = 8000  # nobody speaks for this long: a prompt
     max_prompts: int = 3
     dtmf_ms: int = 1000  # more digits may follow for this long

@@ -10,6 +10,7 @@ from twilio.twiml.voice_response import VoiceResponse
 from ingest.admission import socket_url
 
 STREAM_PATH = "/ws/media-stream"
+CLOSING_S = 2  # the caller hears nothing for so long
 
 
 def connect(*, public_url: str, token: str, parameters: Mapping[str, str]) -> str:
@@ -25,6 +26,16 @@ def connect(*, public_url: str, token: str, parameters: Mapping[str, str]) -> st
     for name, value in parameters.items():
         stream.parameter(name=name, value=value)
     response.redirect(f"{prefix}/twilio/voice?resume=1", method="POST")
+    return str(response)
+
+
+def wait_and_ask_again(*, public_url: str, is_resume: bool) -> str:
+    """This process is closing; whoever answers at our address in a moment takes the call."""
+    response = VoiceResponse()
+    response.pause(length=CLOSING_S)
+    response.redirect(
+        f"{urlsplit(public_url).path.rstrip('/')}/twilio/voice{'?resume=1' if is_resume else ''}", method="POST"
+    )
     return str(response)
 
 

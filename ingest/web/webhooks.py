@@ -49,12 +49,14 @@ class Webhooks:
         tokens: StreamTokens,
         numbers: Numbers,
         read_model: ReadModel | None,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._desk = desk
         self._signatures = signatures
         self._tokens = tokens
         self._numbers = numbers
         self._read_model = read_model
+        self._is_draining = is_draining
         self._resumes: dict[str, deque[int]] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -70,7 +72,13 @@ class Webhooks:
         if owner is None:
             return self._answer("voice", "unknown_number", twiml.reject())
         call_id = form["CallSid"]
-        if request.query.get("resume") == "1":
+        is_resume = request.query.get("resume") == "1"
+        if self._is_draining():
+            public_url = self._desk.config.public_url
+            return self._answer(
+                "voice", "draining", twiml.wait_and_ask_again(public_url=public_url, is_resume=is_resume)
+            )
+        if is_resume:
             ending = await self._ending(call_id)
             if ending is not None:
                 return self._answer("voice", "resume_ended", ending)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -169,11 +168,26 @@ async def test_a_server_that_leaves_does_not_wait_for_ever() -> None:
 
 
 async def _leaving(h: House) -> None:
-    """Returns once the server accepts nobody."""
+    """Returns once the server takes nobody: it says that it is not ready, and why."""
     async with asyncio.timeout(5):
-        with suppress(aiohttp.ClientError):
-            while True:
-                await h.http.get(h.base + "/readyz", headers={"Connection": "close"})
+        while (await (await h.http.get(h.base + "/readyz")).json())["parts"]["doors"] != "closing":
+            pass
+
+
+async def test_a_server_that_leaves_has_the_carrier_ask_again_in_a_moment() -> None:
+    async with house() as h:
+        ws, stream = await begun(h)
+        await h.mail(fact(stream, 9, SpeechStarted(id="s", call_id=CALL, role="hearing", stream=stream, at_ms=0)))
+        await h.counted('calltape_outbox_total{fate="taken",kind="fact"}', 1)
+        draining = asyncio.create_task(h.ingest.drain())
+        await _leaving(h)
+        for path in ("/twilio/voice", "/twilio/voice?resume=1"):
+            answer = await (await h.voice(path)).text()
+            assert "<Pause" in answer and f">{path}</Redirect>" in answer
+            assert "<Connect>" not in answer
+        await h.mail(fact(stream, 10, SpeechStopped(id="t", call_id=CALL, role="hearing", stream=stream, voiced_ms=0)))
+        assert await close_of(ws) == 1012
+        await draining
 
 
 async def test_a_call_goes_on_while_the_log_is_away() -> None:

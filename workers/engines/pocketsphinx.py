@@ -105,7 +105,7 @@ class Utterances:
         self._audio = bytearray()  # from _from_ms on
         self._from_ms = request.start_ms
         self._began_ms: int | None = None  # of the open utterance
-        self._asked_bytes = 0  # how much of it the latest question holds
+        self._asked_bytes = self._guess_bytes = 0  # how much of it the latest question holds; when to ask again
         self._question = itertools.count(1)
         self._latest = 0  # the newest question's number
         self._pending = False
@@ -136,6 +136,7 @@ class Utterances:
         self._began_ms = max(at_ms, self._from_ms)
         self._loudest, self._quiet_ms, self._ahead = 1, 0, False
         self._asked_bytes = len(self._audio)
+        self._guess_bytes = self._asked_bytes + INTERIM_MS * self._bytes_ms
 
     def speech_paused(self, silence_ms: int) -> None:
         if self._closed or self._began_ms is None:
@@ -192,16 +193,13 @@ class Utterances:
         if self._quiet_ms >= AHEAD_MS and not self._ahead:
             self._ask()
             self._ahead = True
-        elif (
-            not self._ahead
-            and not self._pending
-            and len(self._audio) - self._asked_bytes >= INTERIM_MS * self._bytes_ms
-        ):
+        elif not (self._ahead or self._pending) and len(self._audio) >= self._guess_bytes:
             self._ask(guess=True)
 
     def _ask(self, *, guess: bool = False) -> None:
         self._latest = next(self._question)
         self._asked_bytes = len(self._audio)
+        self._guess_bytes = self._asked_bytes + INTERIM_MS * self._bytes_ms
         self._pending, self._answer, self._guessing = True, None, guess
         question = {"do": "hear", "id": self._caller_id, "utterance": self._latest, "pcm": bytes(self._audio)}
         question |= {"name": self._name, "grammar": self._request.grammar, "sample_rate": self._request.sample_rate}
