@@ -113,7 +113,7 @@ async def running(folder: Path, **given: Any) -> AsyncIterator[World]:
         voice = await stack.enter_async_context(Espeak())
 
         async def speak(text: str) -> bytes:
-            return await voice.mulaw(text, "en-us", 150)
+            return await voice.mulaw(text, "en-us", 140)
 
         config = CarrierConfig(address, ACCOUNT, SECRET)
         carrier = Carrier(config, voice=speak, new_id=world.new_hex, now=world.now)
