@@ -240,9 +240,7 @@ class Ear:
 
     def _settle(self, heard: Settled) -> None:
         assert self._now_ms is not None
-        # Settled in a pause, the utterance has all that was voiced before it: a faint last sound begins no next one.
-        voiced_ms = self._voiced_ms if self._silence_ms else 0
-        through_ms = max(self._through_ms, min(max(heard.through_ms, voiced_ms), self._now_ms))
+        through_ms = max(self._through_ms, min(heard.through_ms, self._now_ms))
         settled = self._words.settled(
             heard,
             self._made_by,

@@ -322,13 +322,3 @@ def test_words_that_follow_the_settled_ones_at_once_are_speech_again() -> None:
     assert room.ear.speaking, "what came after 700 ms is heard as a new utterance"
     assert room.names()[-1] == "speech.started"
     assert room.last("speech.started").at_ms >= 700
-
-
-def test_a_faint_last_sound_begins_no_next_utterance() -> None:
-    room = Room()
-    room.hear(spoken(1), 30)  # voiced to 600 ms
-    room.hear(QUIET, 16)
-    room.stream.settles("yes", through_ms=400)  # the recogniser took the last 200 ms for quiet
-    room.hear(QUIET, 100)
-    assert room.names().count("speech.started") == 1
-    assert room.last("transcript.settled").through_ms == 600

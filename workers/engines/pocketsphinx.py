@@ -236,10 +236,11 @@ class Utterances:
 
     def _settle(self, answer: Message, confidence: float, complete: bool) -> None:
         assert self._began_ms is not None
-        words = tuple(
-            Word(t, self._from_ms + start * 10, self._from_ms + end * 10) for t, start, end in answer["words"]
-        )
-        through_ms = self._from_ms + self._asked_bytes // self._bytes_ms
+        at = self._from_ms
+        words = tuple(Word(t, at + start * 10, at + end * 10) for t, start, end in answer["words"])
+        # Nothing loud came since the question: all of it was heard, and a faint last sound begins no next utterance.
+        heard_bytes = len(self._audio) if self._ahead else self._asked_bytes
+        through_ms = at + heard_bytes // self._bytes_ms
         believed = confidence >= ACCEPTED
         settled = Settled(
             text=answer["text"] if believed else "",
@@ -251,7 +252,7 @@ class Utterances:
             alternatives=() if believed or not answer["text"] else (answer["text"],),
             words=words if believed else (),
         )
-        del self._audio[: self._asked_bytes]
+        del self._audio[:heard_bytes]
         self._from_ms, self._began_ms, self._answer, self._silence_ms = through_ms, None, None, 0
         self._tell(settled)
         if self._finishing:

@@ -22,6 +22,8 @@ FREE = "free"
 # fillers swallow whatever does not fit the grammar; and with the cepstral mean of the whole utterance, as it is there.
 SEARCH = {"bestpath": False, "beam": 1e-80, "wbeam": 1e-56, "pbeam": 1e-80, "cmn": "batch"}
 SILENCE_ONLY = str(Path(__file__).with_name("silence.dict"))
+FAINT_DB = 35.0  # below the loudest frame: an utterance lies between its first and last frame above this
+MARGIN_FRAMES = 15  # of silence around it
 LOUD_DB = 20.0  # below the utterance's loudest frames: no silence
 SAMPLE_RATE = 16000  # what the bundled model was trained on; it fails at 8000
 NOISE = 8.0  # standard deviation, of 16 bits
@@ -54,6 +56,7 @@ class Ear:
         goes without both: it is for an utterance that still goes on, and in a hurry.
         """
         search = self._search(name, grammar)
+        pcm, from_frame = trimmed(pcm)
         score, text, words, frames = self._decode(search, pcm)
         found: Message = {"text": text, "score": score, "words": words, "frames": frames, "complete": False}
         if grammar and text and not guess:
@@ -61,6 +64,7 @@ class Ear:
             found["passed_over"] = passed_over(pcm, words)
             self._load_garbage()
             found["garbage"] = self._decode(GARBAGE, pcm)[0]
+        found["words"] = [[word, start + from_frame, end + from_frame] for word, start, end in words]
         return found
 
     def _search(self, name: str, grammar: str) -> str:
@@ -109,11 +113,34 @@ def resample_whole(pcm: bytes, sample_rate: int) -> bytes:
     return bytes(np.rint(samples).clip(-32768, 32767).astype("<i2").tobytes())
 
 
-def passed_over(pcm: bytes, words: list[list[Any]]) -> float:
-    """The share 0..1 of loud 10 ms frames that lie in no word."""
+def trimmed(pcm: bytes) -> tuple[bytes, int]:
+    """The utterance with as much silence around it as every other one, and the frame it begins in.
+
+    The cepstral mean is that of the whole utterance: more silence would change every sound in it.
+    """
+    power = _power(pcm)
+    if not len(power):
+        return pcm, 0
+    loud = np.flatnonzero(power > power.max() / 10 ** (FAINT_DB / 10))
+    begin = max(0, int(loud[0]) - MARGIN_FRAMES)
+    end = min(len(power), int(loud[-1]) + 1 + MARGIN_FRAMES)
+    frame_bytes = 2 * int(SAMPLE_RATE * FRAME_S)
+    return pcm[begin * frame_bytes : end * frame_bytes], begin
+
+
+def _power(pcm: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Of each whole 10 ms frame."""
     samples = np.frombuffer(pcm, "<i2").astype(np.float32)
     frame = int(SAMPLE_RATE * FRAME_S)
-    power = (samples[: len(samples) // frame * frame].reshape(-1, frame) ** 2).mean(axis=1)
+    power: np.ndarray[Any, np.dtype[np.float32]] = (
+        samples[: len(samples) // frame * frame].reshape(-1, frame) ** 2
+    ).mean(axis=1)
+    return power
+
+
+def passed_over(pcm: bytes, words: list[list[Any]]) -> float:
+    """The share 0..1 of loud 10 ms frames that lie in no word."""
+    power = _power(pcm)
     if not len(power):
         return 0.0
     loud = power > np.percentile(power, 95) / 10 ** (LOUD_DB / 10)
