@@ -41,8 +41,7 @@ QUIET_DB = 15.0  # below the utterance's loudest
 # Natural log of the grammar's path against any sounds at all, times 1000 per frame of 10 ms, and the share of loud
 # sound that lies in no word. Fitted on telephone speech from espeak-ng (benchmarks/sentences/tune.yaml): at even odds
 # four in five sentences of the grammar are believed, and one in ten that was forced into it.
-FITTING, SPREAD = -1.82, 0.27
-PASSED_OVER_WEIGHT = 9.5
+FITTING, SPREAD, PASSED_OVER_WEIGHT = -1.93, 0.27, 9.5
 ACCEPTED = 0.5
 
 
@@ -237,7 +236,7 @@ class Utterances:
     def _settle(self, answer: Message, confidence: float, complete: bool) -> None:
         assert self._began_ms is not None
         at = self._from_ms
-        words = tuple(Word(t, at + start * 10, at + end * 10) for t, start, end in answer["words"])
+        words = tuple(Word(t, at + begin * 10, at + end * 10) for t, begin, end in answer["words"])
         # Nothing loud came since the question: all of it was heard, and a faint last sound begins no next utterance.
         heard_bytes = len(self._audio) if self._ahead else self._asked_bytes
         through_ms = at + heard_bytes // self._bytes_ms
