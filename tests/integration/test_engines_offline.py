@@ -135,10 +135,26 @@ async def test_a_grammar_with_unknown_words_names_them(ear: PocketSphinx) -> Non
     assert isinstance(failed, Failed) and "xyzzyq" in str(failed.error) and not failed.error.retryable
 
 
-def test_children_end_with_a_parent_that_was_killed() -> None:
+async def test_a_stream_that_ends_in_the_middle_of_a_word_keeps_what_was_said(voice: Espeak, ear: PocketSphinx) -> None:
+    pcm = mulaw.decode(mulaw.silence(200) + await voice.mulaw("schedule a meeting with the team on friday"))
+    listener = Listener()
+    stream = ear.open(REQUEST, listener.heard.put_nowait)
+    stream.feed(pcm[:6400])
+    stream.speech_started(200)
+    stream.feed(pcm[6400 : len(pcm) * 9 // 10])
+    stream.finish()
+    settled = await listener.settled()
+    assert "schedule a meeting" in " ".join([settled.text, *settled.alternatives])
+    assert settled.through_ms == len(pcm) * 9 // 10 // 16
+    assert await listener.last() == Finished()
+
+
+@pytest.mark.parametrize("engine", ["espeak.Espeak", "pocketsphinx.PocketSphinx"])
+def test_children_end_with_a_parent_that_was_killed(engine: str) -> None:
+    module, _, name = engine.partition(".")
     program = (
-        "import asyncio\nfrom workers.engines.espeak import Espeak\n"
-        "async def main():\n  async with Espeak() as voice:\n    print(voice.pids[0], flush=True)\n"
+        f"import asyncio\nfrom workers.engines.{module} import {name}\n"
+        f"async def main():\n  async with {name}() as engine:\n    print(engine.pids[0], flush=True)\n"
         "    await asyncio.Event().wait()\nasyncio.run(main())"
     )
     with subprocess.Popen([sys.executable, "-W", "ignore", "-c", program], stdout=subprocess.PIPE) as parent:
