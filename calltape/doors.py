@@ -67,4 +67,4 @@ def announcement(settings: Settings, *, dev: bool, port: int) -> Iterator[str]:
         yield f"Door {door.name}: {state}"
     yield f"Health: {local}/healthz  {local}/readyz  {local}/metrics"
     if dev:
-        yield f"Try it: calltape call --unsigned --to {local} --say 'remind me to call the dentist tomorrow at nine'"
+        yield f"Try it: calltape call --unsigned --to {local} --say 'remind me to pay the rent on monday'"
