@@ -22,7 +22,7 @@ from ingest.sentence import Sentence
 from schema.call import CallAdopted
 from schema.envelope import AnyEvent
 from schema.outbox import OutboxAudio
-from schema.turn import ReplyInterrupted, ReplyResumed, ReplyStarted
+from schema.turn import ReplyFinished, ReplyInterrupted, ReplyResumed, ReplyStarted
 
 MEMORY = 256  # sentences and interrupted replies remembered
 # Below this much ahead the line is about to fall silent: whatever there is goes out.
@@ -56,7 +56,8 @@ class Playlist:
             self.take = position
         if isinstance(event, ReplyResumed):
             self._interrupted.pop(event.reply, None)
-        if isinstance(event, ReplyInterrupted):
+        # A finished reply was heard to its end, on an older stream if not on this one: nothing of it is said again.
+        if isinstance(event, ReplyInterrupted | ReplyFinished):
             self._interrupted[event.reply] = position
             if len(self._interrupted) > MEMORY:
                 self._interrupted.popitem(last=False)
