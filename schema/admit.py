@@ -47,8 +47,8 @@ def admit(state: Admission, event: AnyEvent) -> Admission | None:
 def _begin(state: Admission, event: CallStarted) -> Admission | None:
     if state.life and not state.sealed:
         return None  # the call lives: this is a resume
-    if event.id == state.life:
-        return None  # the same beginning delivered again after its call was sealed
+    if event.id == state.life or not _is_news(state, event):
+        return None  # a beginning, or a resume, delivered again after its call was sealed
     return Admission(life=event.id, began=state.began + 1)
 
 
@@ -65,9 +65,14 @@ def _chain(state: Admission, event: AnyEvent) -> Admission | None:
         if event.prior != state.roles.get(event.role, state.life):
             return None
         return msgspec.structs.replace(state, roles={**state.roles, event.role: event.id})
-    if not event.source or event.sequence <= state.sources.get(event.source, -1):
+    if not event.source or not _is_news(state, event):
         return None
     return msgspec.structs.replace(state, sources={**state.sources, event.source: event.sequence})
+
+
+def _is_news(state: Admission, event: AnyEvent) -> bool:
+    """Whether its source has not yet been heard to say so much in this life, or in the one that was sealed."""
+    return event.sequence > state.sources.get(event.source, -1)
 
 
 def _note_consequences(state: Admission, event: AnyEvent) -> Admission:

@@ -140,7 +140,11 @@ def _repeats(text: str, heard: list[int]) -> set[int]:
 
 
 def heard_once(tape: Tape) -> Iterator[str]:
-    """What was marked before a take began is not said in it again, but for the word that was cut."""
+    """What was marked before a take began is not said in it again, but for the word that was cut.
+
+    What a new stream is sent begins where the log knew the caller to be when that stream opened: marks of the older
+    one may come later.
+    """
     for events in tape.lives().values():
         yield from _heard_once(events)
 
@@ -149,12 +153,13 @@ def _heard_once(events: list[Admitted]) -> Iterator[str]:
     texts: dict[tuple[str, int], str] = {}
     marks: dict[tuple[str, int], int] = {}
     known: dict[tuple[str, int], int] = {}  # when the take began
-    started: set[tuple[str, int]] = set()
+    started: dict[tuple[str, int], str] = {}  # the latest stream it began on
+    at_opening: dict[tuple[str, int], int] = {}
     latest = ""
     for one in events:
         match one.event:
             case stream.StreamOpened() as event:
-                latest = event.stream
+                latest, at_opening = event.stream, dict(marks)
             case turn.ReplySentence() as event:
                 texts[event.reply, event.index] = plain(event.text)
             case turn.ReplyStarted() | turn.ReplyResumed():
@@ -166,10 +171,10 @@ def _heard_once(events: list[Admitted]) -> Iterator[str]:
                 marks[key] = max(marks.get(key, 0), event.heard_ms)
             case stream.PlaybackStarted() as event if event.stream == latest:  # an older one's word may come late
                 key = (event.reply, event.sentence)
-                begin_ms = _word_begin(texts.get(key, ""), known.get(key, 0))
-                if key in started and event.offset_ms < begin_ms - TOLERANCE_MS:
-                    yield f"{key} {texts.get(key)!r} again from {event.offset_ms} ms, {known[key]} were heard"
-                started.add(key)
+                heard_ms = (known if started.get(key) == latest else at_opening).get(key, 0)
+                if key in started and event.offset_ms < _word_begin(texts.get(key, ""), heard_ms) - TOLERANCE_MS:
+                    yield f"{key} {texts.get(key)!r} again from {event.offset_ms} ms, {heard_ms} were heard"
+                started[key] = latest
 
 
 def _word_begin(text: str, heard_ms: int) -> int:

@@ -105,6 +105,12 @@ class TestBeginningAndEnd:
         sealed = CallSealed(id="x", call_id=CALL, role="conversation", prior="s1", complete=True)
         assert live(sealed, started())[1] == ["s1", "x"]
 
+    def test_a_resume_delivered_again_after_the_seal_begins_nothing(self) -> None:
+        resumed = CallStarted(id="s2", call_id=CALL, source="MZ2", sequence=0, channel="raw")
+        opened = StreamOpened(id="o", call_id=CALL, source="MZ2", sequence=1, stream="MZ2", door="raw", mailbox=0)
+        sealed = CallSealed(id="x", call_id=CALL, role="conversation", prior="s1", complete=True)
+        assert live(resumed, opened, sealed, resumed)[1] == ["s1", "o", "x"]
+
     def test_an_ended_call_still_hears_its_last_words(self) -> None:
         ended = CallEnded(id="e", call_id=CALL, role="conversation", prior="s1", reason="caller_hung_up")
         assert live(ended, pressed("d", 1))[1] == ["s1", "e", "d"]
