@@ -1,15 +1,18 @@
 # What people type. Everything happens in .venv, made with the first suitable Python (or `make PYTHON=...`).
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check generate bench clean
+.PHONY: help demo demo-kafka install test check generate bench clean
 
 RUN := .venv/bin/python -m
 STAMP := .venv/installed
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(STAMP) ## hear a call: caller, agent, transcript, summary (make demo ARGS="--say 'remind me to ...'")
 	@$(RUN) calltape demo $(ARGS)
+
+demo-kafka: $(STAMP) ## the same call through a real Apache Kafka, a real PostgreSQL and a process for each role
+	@$(RUN) calltape demo --on kafka $(ARGS)
 
 install: $(STAMP) ## make .venv with everything the demo and the tests need
 

@@ -49,12 +49,15 @@ def stereo(left: bytes, right: bytes) -> bytes:
     return np.column_stack(tracks).tobytes()
 
 
-def read_wav(data: bytes, sample_rate: int) -> bytes:
+def read_wav(data: bytes, sample_rate: int, *, longest_ms: int | None = None) -> bytes:
     """Any common WAV (8 to 32-bit PCM, float, mu-law, A-law, any channels) as mono s16le PCM at `sample_rate`.
 
-    Raises WavError.
+    Raises WavError, also for more than `longest_ms`: a header may claim any rate, and thereby any length.
     """
     layout, body = _parse(data)
+    ms = len(body) // (layout.sample_bytes * layout.channels) * 1000 // layout.sample_rate
+    if longest_ms is not None and ms > longest_ms:
+        raise WavError(f"the WAV file lasts {ms} ms: at most {longest_ms} are taken")
     pcm = _to_pcm16(layout, body)
     return resample(_to_mono(pcm, layout.channels), layout.sample_rate, sample_rate)
 

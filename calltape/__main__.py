@@ -12,20 +12,39 @@ from typer.main import get_command
 
 from calltape.commands.call import call
 from calltape.commands.calls import calls
+from calltape.commands.chaos import chaos
 from calltape.commands.check import check
 from calltape.commands.demo import demo
+from calltape.commands.ingest import ingest
 from calltape.commands.migrate import migrate
 from calltape.commands.serve import serve
 from calltape.commands.show import show
 from calltape.commands.simulate import simulate
 from calltape.commands.tail import tail
 from calltape.commands.token import token
+from calltape.commands.topics import topics
+from calltape.commands.worker import worker
 from calltape.terminal import Refused
 
 if TYPE_CHECKING:
     from calltape.catalogue import Verb
 
-VERBS: tuple[Callable[..., Any], ...] = (demo, serve, calls, show, tail, call, check, migrate, token, simulate)
+VERBS: tuple[Callable[..., Any], ...] = (
+    demo,
+    serve,
+    ingest,
+    worker,
+    calls,
+    show,
+    tail,
+    call,
+    check,
+    migrate,
+    token,
+    topics,
+    simulate,
+    chaos,
+)
 
 # Errors that are sentences for whoever typed the command. A module that was never imported raised nothing.
 SENTENCES = (

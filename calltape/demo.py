@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from calltape import world
+from calltape.local.parts import StandsOn, parts, prepared
+from calltape.local.processes import Processes, free_port
 from calltape.serving import opened_ingest
 from calltape.settings import Settings, load
 from calltape.wiring import ROLES, House
@@ -18,11 +19,15 @@ from clients.carrier import Carrier, CarrierConfig
 from clients.report import CallReport
 from clients.script import Hangup, InterruptAfter, Say, Script, Step, Wait, WaitFor
 from clients.twilio_rest import FakeTwilioRest
+from eventlog.port import Log
+from eventlog.uri import open_log
 from schema import topics
 from schema.envelope import AnyEvent
 from schema.registry import MalformedEvent, decode
 from workers.engines.espeak import Espeak
 
+Ground = Literal["one process", "sqlite", "kafka"]
+GROUNDS: dict[str, Ground] = {"one process": "one process", "sqlite": "sqlite", "kafka": "kafka"}
 AFTERWARDS_S = 20  # for summary and recording, once the call is sealed
 CALLER, NUMBER = "+15550100001", "+15550100002"
 VOICE, RATE_WPM = "en-us", 140
@@ -66,10 +71,58 @@ class Demo:
     waited_ms: tuple[int | None, ...] = ()  # by the caller, from its last audible sample to the answer's first
 
 
-async def run_demo(script: Script, folder: Path, on_event: Callable[[AnyEvent, int], None]) -> Demo:
-    """Place the call, wait for its summary and recording, and say what is missing. Raises EngineError, Refused."""
-    port, account, secret = _free_port(), "AC" + world.new_hex(), world.new_hex()
-    address = f"http://127.0.0.1:{port}"
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A running house as its visitors see it: where its log, its tables and its recordings are."""
+
+    log: Log
+    database: str
+    recordings: Path
+    carrier: Carrier
+
+
+async def run_demo(
+    script: Script, folder: Path, on_event: Callable[[AnyEvent, int], None], *, ground: Ground = "one process"
+) -> Demo:
+    """Place the call, wait for its summary and recording, and say what is missing. Raises EngineError, Refused,
+    DidNotStart."""
+    async with AsyncExitStack() as stack:
+        raising = _in_one_process(folder) if ground == "one process" else _in_processes(folder, ground)
+        scene = await stack.enter_async_context(raising)
+        await stack.enter_async_context(_watched(scene.log, on_event))
+        report = await scene.carrier.place_call(script)
+        await scene.carrier.settle()
+        shown = await _shown(scene.database, report.call_id)
+    return _judged(shown, report, script, scene.recordings, folder)
+
+
+@asynccontextmanager
+async def _in_one_process(folder: Path) -> AsyncIterator[Scene]:
+    port = free_port()
+    async with caller(f"http://127.0.0.1:{port}") as (carrier, rest, account, secret):
+        settings = _settings(folder, port, account, secret, rest.url)
+        async with House(settings) as house:
+            await house.start(ROLES)
+            async with opened_ingest(house):
+                yield Scene(house.log, settings.database_url, settings.recordings, carrier)
+
+
+@asynccontextmanager
+async def _in_processes(folder: Path, ground: StandsOn) -> AsyncIterator[Scene]:
+    """Each role in its own process; log and database as `ground` says, brought up and taken down here."""
+    with parts(ground, folder) as stood_on:
+        await prepared(stood_on)
+        processes = Processes(folder, stood_on)
+        async with caller(processes.address) as (carrier, rest, account, secret):
+            processes.introduce(account=account, secret=secret, rest=rest.url)
+            async with processes, open_log(stood_on.log, now=world.now_ms) as log:
+                yield Scene(log, stood_on.database, folder / "recordings", carrier)
+
+
+@asynccontextmanager
+async def caller(address: str) -> AsyncIterator[tuple[Carrier, FakeTwilioRest, str, str]]:
+    """A carrier with a spoken voice that phones `address`, its REST, and the account that both sides agree on."""
+    account, secret = "AC" + world.new_hex(), world.new_hex()
     config = CarrierConfig(address, account, secret, CALLER, NUMBER)
     async with AsyncExitStack() as stack:
         voice = await stack.enter_async_context(Espeak())
@@ -80,15 +133,7 @@ async def run_demo(script: Script, folder: Path, on_event: Callable[[AnyEvent, i
         carrier = Carrier(config, voice=speak, new_id=world.new_hex, now=world.now)
         await stack.enter_async_context(carrier)
         rest = await stack.enter_async_context(FakeTwilioRest(carrier))
-        settings = _settings(folder, port, account, secret, rest.url)
-        house = await stack.enter_async_context(House(settings))
-        await house.start(ROLES)
-        await stack.enter_async_context(opened_ingest(house))
-        await stack.enter_async_context(_watched(house, on_event))
-        report = await carrier.place_call(script)
-        await carrier.settle()
-        shown = await _shown(house, report.call_id)
-    return _judged(shown, report, script, settings)
+        yield carrier, rest, account, secret
 
 
 def _settings(folder: Path, port: int, account: str, secret: str, rest: str) -> Settings:
@@ -110,18 +155,11 @@ def _settings(folder: Path, port: int, account: str, secret: str, rest: str) -> 
     )
 
 
-def _free_port() -> int:
-    """Signatures name the port, so it has to be known before anybody listens on it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
-async def _watched(house: House, on_event: Callable[[AnyEvent, int], None]) -> AsyncIterator[None]:
+async def _watched(log: Log, on_event: Callable[[AnyEvent, int], None]) -> AsyncIterator[None]:
     """Every event of the log is shown while the call lasts."""
-    positions = dict.fromkeys(range(await house.log.partitions(topics.EVENTS.name)), 0)
-    reader = house.log.reader(topics.EVENTS.name, positions)
+    positions = dict.fromkeys(range(await log.partitions(topics.EVENTS.name)), 0)
+    reader = log.reader(topics.EVENTS.name, positions)
 
     async def follow() -> None:
         while True:
@@ -140,30 +178,32 @@ async def _watched(house: House, on_event: Callable[[AnyEvent, int], None]) -> A
         await reader.close()
 
 
-async def _shown(house: House, call_id: str) -> dict[str, Any]:
+async def _shown(database: str, call_id: str) -> dict[str, Any]:
     """The call as `calltape show` gives it, once everything about it is known."""
+    from projections.database import open_database
     from projections.errors import NoSuchCall
     from projections.queries import call_details
     from projections.show import show_json
 
-    engine = await house.open_database()
+    engine = open_database(database)
     shown: dict[str, Any] = {}
     deadline = asyncio.get_running_loop().time() + AFTERWARDS_S
-    while asyncio.get_running_loop().time() < deadline:
-        try:
-            shown = show_json(await call_details(engine, call_id))
-        except NoSuchCall:
-            shown = {}
-        if shown.get("summary") is not None and shown.get("recording") and shown.get("sealed_at"):
-            break
-        await asyncio.sleep(0.1)
+    try:
+        while asyncio.get_running_loop().time() < deadline:
+            with suppress(NoSuchCall):
+                shown = show_json(await call_details(engine, call_id))
+            if shown.get("summary") is not None and shown.get("recording") and shown.get("sealed_at"):
+                break
+            await asyncio.sleep(0.1)
+    finally:
+        await engine.dispose()
     return shown
 
 
-def _judged(shown: dict[str, Any], report: CallReport, script: Script, settings: Settings) -> Demo:
+def _judged(shown: dict[str, Any], report: CallReport, script: Script, recordings: Path, data: Path) -> Demo:
     says = [step.say for step in script.steps if isinstance(step, Say)]
     turns = shown.get("turns", [])
-    recording = str(settings.recordings / shown["recording"]) if shown.get("recording") else None
+    recording = str(recordings / shown["recording"]) if shown.get("recording") else None
     spoken_turns = [turn for turn in turns if turn["heard"] is not None]
     told = [
         {"said_by_caller": said, **turn}
@@ -198,4 +238,4 @@ def _judged(shown: dict[str, Any], report: CallReport, script: Script, settings:
         "events": shown.get("events", 0),
     }
     waited_ms = tuple(turn.first_audio_ms for turn in report.turns)
-    return Demo(result, tuple(problems), settings.data, waited_ms)
+    return Demo(result, tuple(problems), data, waited_ms)

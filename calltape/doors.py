@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from calltape.settings import Settings
 from calltape.terminal import Refused
+from ingest.app_doors import APP_DOORS
 
+TOKEN_KEYS = "CALLTAPE_JWT_SECRET or CALLTAPE_JWT_JWKS"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -26,7 +28,12 @@ class Door:
 
 def doors(settings: Settings, *, dev: bool) -> tuple[Door, ...]:
     """The doors this version has."""
-    return (Door("twilio", ("/twilio/voice", "/ws/media-stream/…"), "" if dev else _twilio_lacks(settings)),)
+    lacks = "" if dev or settings.jwt_secret.get_secret_value() or settings.jwt_jwks else TOKEN_KEYS
+    return (
+        Door("twilio", ("/twilio/voice", "/ws/media-stream/…"), "" if dev else _twilio_lacks(settings)),
+        *(Door(door.name, (door.path,), lacks) for door in APP_DOORS),
+        Door("callscreen", ("/ws/callscreen/…", "/api/calls/…/events"), lacks),
+    )
 
 
 def _twilio_lacks(settings: Settings) -> str:
@@ -67,4 +74,5 @@ def announcement(settings: Settings, *, dev: bool, port: int) -> Iterator[str]:
         yield f"Door {door.name}: {state}"
     yield f"Health: {local}/healthz  {local}/readyz  {local}/metrics"
     if dev:
+        yield f"A token for the app doors: curl {local}/dev/token"
         yield f"Try it: calltape call --unsigned --to {local} --say 'remind me to pay the rent on monday'"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from calltape import world
 from calltape.settings import Settings
-from ingest.config import IngestConfig, Limits, TwilioSecrets
+from ingest.config import IngestConfig, Limits, ScreenLimits, TokenSecrets, TwilioSecrets
 
 
 def ingest_config(settings: Settings, *, dev: bool) -> IngestConfig:
@@ -15,6 +16,9 @@ def ingest_config(settings: Settings, *, dev: bool) -> IngestConfig:
         public_url=settings.public_url,
         dev=dev,
         twilio=TwilioSecrets(settings.twilio_account_sid, settings.twilio_auth_token.get_secret_value()),
+        tokens=token_secrets(settings, dev=dev),
+        origins=settings.allowed_origins,
+        screens=ScreenLimits(backlog=settings.max_screen_backlog),
         agent=settings.agent,
         trusted_proxies=settings.trusted_proxies,
         limits=limits(settings),
@@ -23,10 +27,26 @@ def ingest_config(settings: Settings, *, dev: bool) -> IngestConfig:
     )
 
 
+def token_secrets(settings: Settings, *, dev: bool = False) -> TokenSecrets:
+    """What tells a good app token. In development without any key a secret that dies with this process."""
+    secret = settings.jwt_secret.get_secret_value()
+    if dev and not secret and not settings.jwt_jwks:
+        secret = world.new_hex() + world.new_hex()
+    return TokenSecrets(
+        secret=secret,
+        jwks=settings.jwt_jwks,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        tenant_claim=settings.jwt_tenant_claim,
+    )
+
+
 def limits(settings: Settings) -> Limits:
     """Where patience ends."""
     return Limits(
         connections=settings.max_connections,
+        connections_an_address=settings.max_connections_per_address,
+        token_grace_ms=_ms(settings.token_grace),
         frames_a_second=settings.max_frames_per_second,
         frames_bucket=settings.frame_burst,
         over_rate_ms=_ms(settings.over_limit),

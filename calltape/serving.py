@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
+
+import structlog
 
 from calltape import world
 from calltape.limits import ingest_config
@@ -13,20 +15,30 @@ from calltape.terminal import Refused
 from calltape.wiring import House
 from ingest.app import Ingest
 from ingest.numbers import load_numbers
+from ingest.token_keys import KeysError
 from ingest.web.webhooks import Standing
+from schema.topics import EVENTS, partition_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+logger = structlog.get_logger()
 
 CATCH_UP_S = 1.0  # the carrier waits for our answer: longer than the projector's usual milliseconds, no longer
 LOOK_S = 0.02
 
 
 @asynccontextmanager
-async def opened_ingest(house: House, *, dev: bool = False) -> AsyncIterator[int]:
-    """The port the doors listen on. On the way out calls in progress are closed in a quiet moment."""
+async def opened_ingest(
+    house: House, *, dev: bool = False, is_hasty: Callable[[], bool] = lambda: False
+) -> AsyncIterator[int]:
+    """The port the doors listen on. On the way out calls in progress are closed in a quiet moment, or at once in haste.
+
+    Needs no database: what the read models cannot say, the log says.
+    """
     settings = house.settings
     config = ingest_config(settings, dev=dev)
+    engine = house.database_as_it_is()
     ingest = Ingest(
         config,
         house.log,
@@ -34,9 +46,11 @@ async def opened_ingest(house: House, *, dev: bool = False) -> AsyncIterator[int
         clock=world.clock_ms,
         new_id=world.new_id,
         numbers=load_numbers(settings.numbers, agent=config.agent),
-        read_model=_standing_of(await house.open_database()),
+        read_model=_standing_of(engine),
+        first_position=_first_position_of(engine, await house.log.partitions(EVENTS.name)),
+        oldest_live=_oldest_live_of(engine),
     )
-    async with ingest:
+    async with _entered(ingest):
         try:
             port = await ingest.start(settings.host, settings.port)
         except OSError as error:
@@ -47,21 +61,66 @@ async def opened_ingest(house: House, *, dev: bool = False) -> AsyncIterator[int
         try:
             yield port
         finally:
-            await ingest.drain()
+            if not is_hasty():
+                await ingest.drain()
+
+
+@asynccontextmanager
+async def _entered(ingest: Ingest) -> AsyncIterator[None]:
+    """Raises Refused when the keys of tokens cannot be used as they are configured."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(ingest)
+        except KeysError as error:
+            raise Refused(f"tokens cannot be checked: {error}") from error
+        yield
 
 
 def _standing_of(engine: AsyncEngine) -> Callable[[str, int, int], Awaitable[Standing]]:
     """What the read models know of a call, once they have caught up with a position, or after a second."""
+    from projections.errors import ProjectionUnavailable
     from projections.queries import call_state, positions
     from projections.results import CallState
 
     async def standing(call_id: str, partition: int, position: int) -> Standing:
         deadline = asyncio.get_running_loop().time() + CATCH_UP_S
-        while (await positions(engine)).get(partition, 0) < position:
-            if asyncio.get_running_loop().time() >= deadline:
-                break
-            await asyncio.sleep(LOOK_S)
-        state = await call_state(engine, call_id)
+        try:
+            while (await positions(engine)).get(partition, 0) < position:
+                if asyncio.get_running_loop().time() >= deadline:
+                    break
+                await asyncio.sleep(LOOK_S)
+            state = await call_state(engine, call_id)
+        except ProjectionUnavailable as error:
+            # A call must not end because a database is away: the log tells its new stream if it is over.
+            logger.warning("read models unavailable, the log decides", call_id=call_id, error=str(error))
+            return Standing()
         return Standing(ended=state is CallState.ENDED)
 
     return standing
+
+
+def _first_position_of(engine: AsyncEngine, partitions: int) -> Callable[[str], Awaitable[int | None]]:
+    """For live views; while the read models are away the whole partition is read."""
+    from projections.errors import ProjectionUnavailable
+    from projections.queries import first_position
+
+    async def asked(call_id: str) -> int | None:
+        try:
+            return await first_position(engine, call_id, partition_of(call_id, partitions))
+        except ProjectionUnavailable:
+            return None
+
+    return asked
+
+
+def _oldest_live_of(engine: AsyncEngine) -> Callable[[int], Awaitable[int | None]]:
+    from projections.errors import ProjectionUnavailable
+    from projections.queries import oldest_live
+
+    async def asked(partition: int) -> int | None:
+        try:
+            return await oldest_live(engine, partition)
+        except ProjectionUnavailable:
+            return None
+
+    return asked

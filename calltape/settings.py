@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -11,6 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from calltape.checked import key_set, origins
 
 PREFIX = "CALLTAPE_"
 
@@ -62,6 +65,18 @@ def _kept_an_hour(value: float) -> float:
     return value
 
 
+def _part_of_a_name(value: str) -> str:
+    if not set(value) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") or len(value) > 100:
+        raise ValueError("expected at most 100 letters, digits, dots, dashes and underscores, such as `staging.`")
+    return value
+
+
+def _a_session(value: float) -> float:
+    if not 1.0 <= value <= 300.0:
+        raise ValueError("expected 1s to 5m")
+    return value
+
+
 def _long_enough(value: SecretStr) -> SecretStr:
     # RFC 7518 3.2: a key of HS256 has at least the size of the hash.
     if 0 < len(value.get_secret_value().encode()) < 32:
@@ -90,7 +105,31 @@ class Settings(BaseSettings):
 
     # Where things are kept
     data: Path = Field(Path("data"), description="Folder of the SQLite files and of `recordings/`.")
-    log: str = Field("", description="The event log: `sqlite:///path` or `memory:`. Empty: `log.sqlite` in `DATA`.")
+    log: str = Field(
+        "",
+        description="The event log: `sqlite:///path`, `kafka://host:port[,host:port]` or `memory:`. Empty: "
+        "`log.sqlite` in `DATA`.",
+    )
+    kafka_prefix: Annotated[str, AfterValidator(_part_of_a_name)] = Field(
+        "", description="Before the names of topics and groups on Kafka: several calltapes on one cluster."
+    )
+    kafka_replication: Annotated[int, Field(ge=0)] = Field(
+        0, description="Copies of a topic `calltape topics create` asks for; 0: one on each broker, at most 3."
+    )
+    kafka_session: Annotated[Seconds, AfterValidator(_a_session)] = Field(
+        6.0,
+        description="A dead worker's calls move after this long; below 6 s the brokers need "
+        "`group.min.session.timeout.ms`.",
+    )
+    kafka_username: str = Field("", description="User of the Kafka brokers (SASL); empty: none is asked for.")
+    kafka_password: SecretStr = Field(SecretStr(""), description="Password of that user.")
+    kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="How the user is proved to the Kafka brokers."
+    )
+    kafka_tls: bool = Field(False, description="Whether connections to the Kafka brokers are encrypted (TLS).")
+    kafka_ca: Path | None = Field(
+        None, description="Certificates (PEM) that sign the Kafka brokers' own. Empty: those the system trusts."
+    )
     database: str = Field(
         "", description="SQLAlchemy URL of the read models. Empty: `sqlite+aiosqlite:///` and `calls.sqlite` in `DATA`."
     )
@@ -105,6 +144,11 @@ class Settings(BaseSettings):
     # Doors
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Port = Field(8080, description="The one port of all doors.")
+    metrics_port: Port = Field(
+        0,
+        description="Health and metrics of roles without a door; 0: off. `serve --processes`: the first worker's, each "
+        "further one has the next.",
+    )
     public_url: Annotated[str, AfterValidator(_public)] = Field(
         "",
         description="What the world calls us, such as `https://voice.example.com`: signatures are checked against it.",
@@ -142,15 +186,32 @@ class Settings(BaseSettings):
     jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
         SecretStr(""), description="Key (HS256, at least 32 bytes) of the tokens `calltape token` signs."
     )
+    jwt_jwks: Annotated[str, AfterValidator(key_set)] = Field(
+        "",
+        description="Key set (JWKS) of RS256 tokens: a file or an https address. Needs `JWT_ISSUER`, `JWT_AUDIENCE`.",
+    )
     jwt_issuer: str = Field("", description="Issuer (`iss`) of the tokens; empty: none.")
     jwt_audience: str = Field("", description="Audience (`aud`) of the tokens; empty: none.")
     jwt_tenant_claim: str = Field("tenant", description="The claim of the tokens that names the tenant.")
+
+    token_grace: Seconds = Field(
+        30.0, description="How long a session outlives its token, after it was told `AUTH_EXPIRED` (then 4401)."
+    )
+    allowed_origins: Annotated[Names, AfterValidator(origins)] = Field(
+        (), description="Web pages (`https://app.example.com`) that may connect, besides our own."
+    )
 
     # Who answers
     agent: str = Field("notes", description="Agent profile: the name of a shipped one, or a path to a YAML file.")
     stt: Names = Field(("pocketsphinx",), description="Speech to text engines in order of preference.")
     llm: Names = Field(("rules",), description="Language models in order of preference.")
     tts: Names = Field(("espeak",), description="Text to speech engines in order of preference.")
+    sites: Path | None = Field(None, description="Folder of site files for website assistants. Empty: those that ship.")
+    phrase_cache: int = Field(
+        50_000_000,
+        ge=0,
+        description="Bytes of spoken sentences kept for all calls, least recently used out first; 0: none.",
+    )
     summariser: Names = Field(("extractive",), description="Engines of the summary in order of preference.")
     vad_aggressiveness: int = Field(2, ge=0, le=3, description="How sure the voice detector must be: 0 (lenient) to 3.")
 
@@ -164,6 +225,9 @@ class Settings(BaseSettings):
     longest_call: Seconds = Field(24 * HOUR_S, description="A call is ended after this long.")
     idle: Seconds = Field(300.0, description="A call without any message on any socket is ended after this long.")
     max_connections: Count = Field(1000, description="Live sockets of this server; more are answered 429.")
+    max_connections_per_address: Count = Field(
+        50, description="App sockets and requests of one address at a time; more are answered 429."
+    )
     max_frames_per_second: Count = Field(
         100, description="Frames a second of one socket; more are dropped and counted."
     )
@@ -175,6 +239,7 @@ class Settings(BaseSettings):
     )
     stalled_peer: Seconds = Field(5.0, description="A peer that does not read for this long is closed (1013).")
     start_timeout: Seconds = Field(10.0, description="A socket that has not said `start` by then is closed (1008).")
+    max_screen_backlog: Count = Field(1000, description="Facts that may wait for one screen; more close it (1013).")
     max_bad_frames: Count = Field(20, description="Malformed frames in a row that close a socket (1008).")
     max_resumes_per_minute: Count = Field(5, description="How often a carrier's call may connect again.")
     stream_token: Seconds = Field(60.0, description="How long the token in a stream's address is good.")
@@ -204,6 +269,11 @@ class Settings(BaseSettings):
 def environment_name(field: str) -> str:
     """`CALLTAPE_GRACE` for `grace`."""
     return PREFIX + field.upper()
+
+
+def environment(**given: object) -> dict[str, str]:
+    """The environment of a program that is started from here: this process's own, with these settings."""
+    return os.environ | {environment_name(field): str(value) for field, value in given.items()}
 
 
 def load(**overrides: Any) -> Settings:

@@ -14,19 +14,23 @@ import structlog
 from calltape import world
 from calltape.engines import agent_for, speech_to_text, summariser_for, text_to_speech
 from calltape.folders import made_folder
+from calltape.kafka import kafka_tuning
+from calltape.metered import Meter, metered
+from calltape.profiles import Profiles
 from calltape.settings import Settings
+from calltape.sites import load_sites
 from calltape.terminal import Refused
 from eventlog.port import Log
 from eventlog.uri import open_log
 from workers.appender import Appender
 from workers.lifecycle import LifeRules
-from workers.profiles import Profile, ProfileError, load_profile
+from workers.profiles import Profile
 from workers.runtime import Runtime
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from workers.engines.port import SpeechToText, TextToSpeech
+    from workers.engines.port import SpeechToText
 
 logger = structlog.get_logger()
 
@@ -54,10 +58,12 @@ class House:
         self.settings = settings
         self.log: Log = log or self._log()
         self.database: AsyncEngine | None = None
+        self._is_migrated = False
         self.roles: dict[str, Role] = {}
+        self.meters: dict[str, Meter] = {}
         self._stack = AsyncExitStack()
         self._running: list[asyncio.Task[None]] = []
-        self._profiles: dict[str, Profile] = {}
+        self._profiles = Profiles(settings.agent)
         self.failed: asyncio.Future[BaseException] | None = None
 
     async def __aenter__(self) -> Self:
@@ -80,15 +86,23 @@ class House:
     def _log(self) -> Log:
         self._make_folder()
         retention_ms = int(self.settings.media_retention * 1000)
-        return open_log(self.settings.log_uri, now=world.now_ms, media_retention_ms=retention_ms)
+        kafka = kafka_tuning(self.settings)
+        return open_log(self.settings.log_uri, now=world.now_ms, media_retention_ms=retention_ms, kafka=kafka)
 
     async def open_database(self) -> AsyncEngine:
-        """The read models, migrated to this version."""
-        if self.database is None:
+        """The read models, migrated to this version. Raises ProjectionUnavailable."""
+        if not self._is_migrated:
             from migrations.run import upgrade
-            from projections.database import open_database
 
             await upgrade(self.settings.database_url)
+            self._is_migrated = True
+        return self.database_as_it_is()
+
+    def database_as_it_is(self) -> AsyncEngine:
+        """The read models, perhaps not made or not reachable yet: for who can do without them."""
+        if self.database is None:
+            from projections.database import open_database
+
             self.database = open_database(self.settings.database_url)
             self._stack.push_async_callback(self.database.dispose)
         return self.database
@@ -113,6 +127,11 @@ class House:
         for name in names:
             self.run(self.roles[name])
 
+    def _log_of(self, name: str) -> Log:
+        """The log as this role sees it: its use of it is counted."""
+        self.meters[name] = Meter()
+        return metered(self.log, self.meters[name])
+
     def run(self, role: Role) -> None:
         """Run one part beside the others; when it breaks, `failed` says so."""
         task = asyncio.get_running_loop().create_task(role.work.run(), name=role.name)
@@ -128,16 +147,7 @@ class House:
 
     def profile(self, name: str) -> Profile:
         """The profile a call names; a call of an unknown one is answered by the default."""
-        wanted = name or self.settings.agent
-        if wanted not in self._profiles:
-            try:
-                self._profiles[wanted] = load_profile(wanted)
-            except ProfileError:
-                if wanted == self.settings.agent:
-                    raise
-                logger.warning("unknown agent profile, using the default", agent=wanted)
-                self._profiles[wanted] = self.profile("")
-        return self._profiles[wanted]
+        return self._profiles.of(name)
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -157,33 +167,42 @@ class House:
         self._stack.push_async_callback(stt.close)
         aggressiveness = self.settings.vad_aggressiveness
         desk = HearingDesk(stt, lambda rate: VoiceActivity(aggressiveness, rate), world.new_id)
-        return HearingRuntime(self.log, HearingRole(desk), **self._identity())
+        return HearingRuntime(self._log_of("hearing"), HearingRole(desk), **self._identity())
 
     async def _conversation(self) -> Runnable:
         from workers.conversation import ConversationRole, Desk
+        from workers.engines.phrases import Phrases
         from workers.outbound import Outbound
-        from workers.tools.registry import tools_named
+        from workers.tools.registry import tools_by_name, tools_named
+        from workers.tools.site import site_tools
 
-        self.profile("")
-        tts: TextToSpeech = text_to_speech(self.settings.tts)
+        self._profiles.load()
+        tools = tools_by_name(site_tools(load_sites(self.settings.sites)))
+        tools_named(self.profile("").tools, tools.values())
+        tts = Phrases(text_to_speech(self.settings.tts), self.settings.phrase_cache)
         await tts.start()
         self._stack.push_async_callback(tts.close)
-        appender = Appender(self.log)
+        log = self._log_of("conversation")
+        appender = Appender(log)
         carrier = self._carrier()
         desk = Desk(
             profile_of=self.profile,
             agent_of=agent_for(self.settings.llm),
             tts=tts,
-            tools=tools_named(self.profile("").tools),
+            tools=tools,
             outbound=Outbound(appender),
             now=world.now_ms,
             new_id=world.new_id,
             hang_up=carrier.hang_up if carrier is not None else lambda call_id: None,
             transfer=carrier.transfer if carrier is not None else None,
             life_rules=self._life_rules(),
+            agent_exists=self._profiles.exists,
+            ahead=lambda texts, spoken: tts.ahead(
+                texts, voice=spoken.voice.name, language=spoken.language, rate_wpm=spoken.voice.rate_wpm
+            ),
         )
         role = ConversationRole(desk)
-        runtime = Runtime(self.log, role, appender=appender, **self._identity())
+        runtime = Runtime(log, role, appender=appender, **self._identity())
         role.pump = runtime.calls.pump
         return runtime
 
@@ -209,23 +228,22 @@ class House:
         from workers.projector import Projector
 
         tables = Tables(await self.open_database())
-        return Projector(self.log, tables, instance=self.settings.instance, now=world.now_ms)
+        return Projector(self._log_of("projector"), tables, instance=self.settings.instance, now=world.now_ms)
 
     async def _summariser(self) -> Runnable:
         from workers.summariser import SummariserRole
 
         engine_of = summariser_for(self.settings.summariser, self.profile(""))
         role = SummariserRole(engine_of, world.new_id)
-        runtime = Runtime(self.log, role, **self._identity())
+        runtime = Runtime(self._log_of("summariser"), role, **self._identity())
         role.pump = runtime.calls.pump
         return runtime
 
     async def _recorder(self) -> Runnable:
         from workers.recorder import RecorderRole
 
-        role = RecorderRole(
-            self.log, self.settings.recordings, world.new_id, ask_consent=self.settings.record == "consent"
-        )
-        runtime = Runtime(self.log, role, **self._identity())
+        log = self._log_of("recorder")
+        role = RecorderRole(log, self.settings.recordings, world.new_id, ask_consent=self.settings.record == "consent")
+        runtime = Runtime(log, role, **self._identity())
         role.pump = runtime.calls.pump
         return runtime

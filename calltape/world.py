@@ -35,3 +35,8 @@ def new_id() -> str:
 def new_hex() -> str:
     """32 hexadecimal characters, as a carrier's ids have them."""
     return secrets.token_hex(16)
+
+
+def chance() -> float:
+    """From 0 up to, but not including, 1."""
+    return secrets.randbits(53) / (1 << 53)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
 
 from eventlog.groups import quota
 from eventlog.port import LogClosed, LogUnavailable
@@ -62,6 +64,7 @@ class MemoryMembership:
         self.name = name
         self.held: set[int] = set()
         self.offered: list[int] = []
+        self._times: Counter[int] = Counter()
         self._group = group
         self._seen: frozenset[int] = frozenset()
         self._news = asyncio.Event()
@@ -71,6 +74,10 @@ class MemoryMembership:
     def assigned(self) -> frozenset[int]:
         self._seen = frozenset(self.offered)
         return self._seen
+
+    @property
+    def given(self) -> Mapping[int, int]:
+        return {partition: self._times[partition] for partition in self.offered}
 
     async def changed(self, *, wait_ms: int) -> bool:
         self._let_go()
@@ -95,6 +102,7 @@ class MemoryMembership:
     def give(self, partitions: list[int]) -> None:
         if partitions:
             self.held.update(partitions)
+            self._times.update(partitions)
             self.offered += partitions
             self._news.set()
 

@@ -5,11 +5,18 @@ Promises
    different partitions do not compare. A position is an int at this port, an opaque string outside the house.
 2. No lost late commit: once a reader has been given position n of a partition, no record below n ever appears.
 3. Durable: an append that returned survives the death of this process. One that raised may or may not be there.
-4. Batches: the records of one `append` for one partition are adjacent and in the order given.
+4. Batches: the records of one `append` for one partition are adjacent and in the order given. A log over a network
+   promises the order always, adjacency up to MAX_VALUE_BYTES: more travels in several batches, and others may append
+   between them.
 5. At least once, from the outside: a caller may append again; readers decide what it is worth.
-6. `at` is the log's own time in ms since 1970, equal for all records of a batch; it may repeat or step back.
-7. A group's partition has at most one owner among processes that run; a frozen owner may believe it still is one.
-8. Bounded: a reader buffers at most what one `read` returns; `append` waits (never drops) when the log is slow.
+6. `at` is the log's own time in ms since 1970, equal for the records of one `append` for one partition; it may repeat
+   or step back. (SQLite gives all records of an append one time; Kafka's partitions have each their own.)
+7. A group's partition has at most one owner among processes that run; a frozen owner, or one cut off from the log, may
+   believe it still is one. Where owners agree by file locks or in memory a partition moves only when its owner has let
+   go of it. Where a broker tells them (Kafka), both may believe for the milliseconds of the telling: readers judge by
+   the log's order alone, so that is harmless. `Membership.given` tells an owner what it may have missed.
+8. Bounded: a reader buffers at most what one `read` returns or, over a network, a fixed number of bytes a partition;
+   `append` waits (never drops) when the log is slow, and says LogUnavailable when that lasts.
 """
 
 from __future__ import annotations
@@ -32,6 +39,10 @@ class LogBroken(LogError):
     """The log's data cannot be used (corrupt file, full disk, wrong version): an operator must act."""
 
 
+class EntryTooLarge(LogError):
+    """An entry is larger than this log takes: the caller's fault, and nothing of that append is on the log."""
+
+
 class LogClosed(LogError):
     """The log or reader was used after it was closed: the caller's fault."""
 
@@ -40,9 +51,13 @@ class UnknownTopic(LogError):
     """No such topic or partition: the caller's fault, or `topics create` was not run."""
 
 
+# Every log takes a value of this size. What a broker takes in one message by default, less its envelope and our key.
+MAX_VALUE_BYTES = 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is appended. `partition` None: by the key's hash."""
+    """What is appended. `partition` None: by the key's hash. Above MAX_VALUE_BYTES a log may raise EntryTooLarge."""
 
     key: str
     value: bytes
@@ -95,11 +110,18 @@ class Membership(Protocol):
     @property
     def assigned(self) -> frozenset[int]: ...
 
+    @property
+    def given(self) -> Mapping[int, int]:
+        """For each of `assigned`, how often it was given to this member; it only grows. More than when it was last
+        looked at: it left and came back in between, so another may have owned it, and what was known of it is stale.
+        """
+
     async def changed(self, *, wait_ms: int) -> bool:
-        """Waits until `assigned` differs from when it was last looked at here, at most `wait_ms`.
+        """Waits until `assigned` or `given` differs from when `assigned` was last looked at here, at most `wait_ms`.
 
         A partition that has left `assigned` goes to another member when `changed` is called after `assigned` was
-        looked at: by then its owner here has stopped. Raises LogClosed after `leave`, and what a lock's disk raises.
+        looked at: by then its owner here has stopped (Kafka does not wait for that: promise 7). Raises LogClosed after
+        `leave`, LogUnavailable, and what a lock's disk raises.
         """
 
     async def leave(self) -> None:
@@ -111,7 +133,8 @@ class Log(Protocol):
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
         """Durably append; returns places in the order given. Raises LogUnavailable, LogBroken, LogClosed,
-        UnknownTopic. After LogUnavailable it may still appear."""
+        UnknownTopic, EntryTooLarge. After LogUnavailable it may still appear, never behind what this process appended
+        later to the same partition."""
 
     def reader(self, topic: str, positions: Mapping[int, int]) -> Reader: ...
 
@@ -126,10 +149,12 @@ class Log(Protocol):
 
     async def join(self, group: str, topic: str, member: str) -> Membership:
         """Share the topic's partitions with the group's other members. `member` is static: a restarted process
-        with the same name gets its share back at once. Raises LogUnavailable while one of that name lives."""
+        with the same name gets its share back at once. Raises LogUnavailable while one of that name lives, if the log
+        can know (Kafka cannot: there the newcomer takes the other's place)."""
 
     async def commit(self, group: str, topic: str, positions: Mapping[int, int]) -> None:
-        """Remember where the group has to start reading, by partition. Never moves back."""
+        """Remember where the group has to start reading, by partition. Never moves back. From a member of the group
+        whose partition is another's by now it is nothing: the owner knows better."""
 
     async def committed(self, group: str, topic: str) -> Mapping[int, int]:
         """The remembered positions; partitions never committed are absent (read them from `begin`)."""

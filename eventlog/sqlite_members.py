@@ -11,7 +11,8 @@ import contextlib
 import fcntl
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -148,6 +149,7 @@ class SqliteMembership:
         self._seat = seat
         self._offered: list[int] = []
         self._held: set[int] = set()
+        self._times: Counter[int] = Counter()
         self._wanted: list[int] = []
         self._seen: frozenset[int] = frozenset()
         self._news = asyncio.Event()
@@ -176,6 +178,10 @@ class SqliteMembership:
     def assigned(self) -> frozenset[int]:
         self._seen = frozenset(self._offered)
         return self._seen
+
+    @property
+    def given(self) -> Mapping[int, int]:
+        return {partition: self._times[partition] for partition in self._offered}
 
     async def changed(self, *, wait_ms: int) -> bool:
         await self._let_go()
@@ -228,6 +234,7 @@ class SqliteMembership:
         if len(self._offered) < most:
             gained = await self._disk(lambda: self._seat.gain(self._wanted, most - len(self._offered)))
             self._held.update(gained)
+            self._times.update(gained)
             self._offered += [] if self._left else gained
         if self._offered != before and not self._left:
             await self._disk(lambda: self._seat.note(self._offered))

@@ -6,27 +6,59 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from eventlog.kafka_tuning import KafkaTuning
 from eventlog.memory import MemoryLog
 from eventlog.port import Log, LogError
 from eventlog.sqlite import SqliteLog
 from eventlog.sqlite_file import Tuning
-from schema.topics import MEDIA, TOPICS
+from schema.topics import MEDIA, TOPICS, Topic
 
 _SQLITE = "sqlite:///"
-_FORMS = "sqlite:///relative/path, sqlite:////absolute/path or memory:"
+_KAFKA = "kafka://"
+_FORMS = "sqlite:///relative/path, sqlite:////absolute/path, kafka://host:port[,host:port] or memory:"
 
 
 def open_log(
-    uri: str, *, now: Callable[[], int], tuning: Tuning | None = None, media_retention_ms: int | None = None
+    uri: str,
+    *,
+    now: Callable[[], int],
+    tuning: Tuning | None = None,
+    kafka: KafkaTuning | None = None,
+    media_retention_ms: int | None = None,
 ) -> Log:
     """The log of that name, to be opened with `async with`. `tuning` is for SQLite. Raises LogError."""
-    topics = dict(TOPICS)
-    if media_retention_ms is not None:
-        topics[MEDIA.name] = replace(MEDIA, retention_ms=media_retention_ms)
+    topics = topics_kept(media_retention_ms)
     if uri == "memory:":
         return MemoryLog(now=now, topics=topics)
     if uri.startswith(_SQLITE) and len(uri) > len(_SQLITE):
         return SqliteLog(Path(uri.removeprefix(_SQLITE)), now=now, topics=topics, tuning=tuning)
-    if uri.startswith("kafka:"):
-        raise LogError(f"this version of calltape has no Kafka log yet: LOG must be {_FORMS}")
+    if is_kafka(uri):
+        try:
+            from eventlog.kafka import KafkaLog
+        except ModuleNotFoundError as error:
+            raise LogError(
+                f"LOG is {uri!r}, and {error.name} is not installed: pip install 'calltape[kafka]'"
+            ) from error
+        return KafkaLog(bootstrap_of(uri), now=now, topics=topics, tuning=kafka)
     raise LogError(f"LOG is {uri!r}, which names no log: it must be {_FORMS}")
+
+
+def is_kafka(uri: str) -> bool:
+    return uri.startswith("kafka:")
+
+
+def bootstrap_of(uri: str) -> str:
+    """host:port, comma separated, of a `kafka:` URI. Raises LogError."""
+    brokers = uri.removeprefix(_KAFKA).split(",") if uri.startswith(_KAFKA) else [""]
+    for broker in brokers:
+        host, _, port = broker.rpartition(":")
+        if not host or "/" in broker or not port.isdecimal() or not 0 < int(port) < 65_536:
+            raise LogError(f"LOG is {uri!r}, which names no brokers: it must be kafka://host:port[,host:port]")
+    return ",".join(brokers)
+
+
+def topics_kept(media_retention_ms: int | None) -> dict[str, Topic]:
+    """The topics of a log that keeps audio for so long; None: as long as `schema/topics.py` says."""
+    if media_retention_ms is None:
+        return dict(TOPICS)
+    return dict(TOPICS) | {MEDIA.name: replace(MEDIA, retention_ms=media_retention_ms)}

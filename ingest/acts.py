@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Audio to be written now, and the mark behind it."""
+    """Audio to be written now, some samples or one packet, and the mark behind it."""
 
     payload: bytes
     mark: str
@@ -36,6 +36,7 @@ class Marked:
     sentence: int
     heard_ms: int
     last: bool
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Refused:
 
     kind: str
     reason: str
+    code: str = "FORBIDDEN"  # to a peer whose protocol has errors
 
 
 class Claim(msgspec.Struct, frozen=True, array_like=True):

@@ -15,20 +15,30 @@ from aiohttp import web
 
 from eventlog.port import Log
 from ingest import beat, outbox
-from ingest.admission import SIGNATURE, Claim, Refused, Signatures, StreamTokens, TwilioStarts, client_address
+from ingest.app_doors import APP_DOORS
+from ingest.apps import Apps
 from ingest.config import IngestConfig
 from ingest.desk import Desk
-from ingest.dialects.twilio import TwilioDialect
+from ingest.entrance import Entrance
 from ingest.numbers import Numbers, Owner
+from ingest.screen_feed import FirstPosition, OldestLive
+from ingest.screens import Screens
 from ingest.session import Session
 from ingest.tally import Tally
 from ingest.tape import Tape
+from ingest.token_keys import Keys
+from ingest.tokens import Tokens
+from ingest.twilio_door import TwilioDoor
+from ingest.web import devtoken
+from ingest.web.cors import Cors
 from ingest.web.health import Health
+from ingest.web.problems import problems
 from ingest.web.twiml import STREAM_PATH
-from ingest.web.webhooks import ReadModel, Webhooks
+from ingest.web.webhooks import ReadModel
 from schema.topics import EVENTS
 
 _log = structlog.get_logger(__name__)
+TWILIO = "twilio"
 QUIET_LOOK_S = 0.1
 
 
@@ -53,9 +63,13 @@ def doors(config: IngestConfig) -> tuple[Door, ...]:
     ]
     is_open = config.dev or not missing
     why = "" if is_open else f"set {' and '.join(missing)}"
+    has_tokens = bool(config.tokens.secret or config.tokens.jwks)
+    lacks_tokens = "" if has_tokens else "set JWT_SECRET or JWT_JWKS"
     return (
-        Door("twilio", f"{STREAM_PATH}/{{token}}", is_open, why),
+        Door(TWILIO, f"{STREAM_PATH}/{{token}}", is_open, why),
         Door("twilio webhooks", "/twilio/voice", is_open, why),
+        *(Door(door.name, door.path, has_tokens, lacks_tokens) for door in APP_DOORS),
+        Door("callscreen", "/ws/callscreen", has_tokens, lacks_tokens),
     )
 
 
@@ -72,6 +86,8 @@ class Ingest:
         new_id: Callable[[], str],
         numbers: Numbers | None = None,
         read_model: ReadModel | None = None,
+        first_position: FirstPosition | None = None,
+        oldest_live: OldestLive | None = None,
     ) -> None:
         self.tally = Tally()
         self._config = config
@@ -86,19 +102,23 @@ class Ingest:
         self._desk: Desk | None = None
         self._runner: web.AppRunner | None = None
         self._draining = False
-        # Only a process that verifies no carrier invents a secret: its tokens are its own.
-        self._tokens = StreamTokens(
-            config.twilio.auth_token or new_id(),
-            now=now,
-            new_nonce=new_id,
-            valid_ms=config.limits.token_ms,
-        )
-        self._signatures = Signatures(config.twilio, config.public_url)
+        self._keys: Keys | None = None
+        self._way_in: Entrance | None = None
+        self._screens: Screens | None = None
+        self._first_position = first_position
+        self._oldest_live = oldest_live
 
     def open_doors(self) -> tuple[Door, ...]:
         return doors(self._config)
 
     async def __aenter__(self) -> Self:
+        try:
+            return await self._begin()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def _begin(self) -> Self:
         config = self._config
         tape = Tape(
             self._log,
@@ -118,6 +138,10 @@ class Ingest:
             new_id=self._new_id,
             partitions=await self._log.partitions(EVENTS.name),
         )
+        if config.tokens.secret or config.tokens.jwks:
+            self._keys = await self._stack.enter_async_context(Keys(config.tokens, clock=self._clock))
+            self._way_in = self._entrance(self._desk)
+            self._screens = await self._stack.enter_async_context(self._new_screens(self._desk, self._way_in))
         mailbox = await outbox.open_mailbox(self._desk)
         self._stack.push_async_callback(mailbox.close)
         await self._stack.enter_async_context(tape)
@@ -132,6 +156,7 @@ class Ingest:
     ) -> None:
         """Sockets first, then what moves them, then the tape, which puts down their last words."""
         self._draining = True
+        self._shut_screens()
         self._shut_all(lambda _session: True)
         if self._runner is not None:
             await self._runner.cleanup()
@@ -158,6 +183,7 @@ class Ingest:
         The port stays open: the carrier, which asks what to do next, is told to ask again in a moment.
         """
         self._draining = True
+        self._shut_screens()
         desk = self._living()
         deadline = self._clock() + self._config.drain_ms
         while desk.sockets:
@@ -169,66 +195,51 @@ class Ingest:
 
     def build_app(self) -> web.Application:
         desk = self._living()
-        app = web.Application(client_max_size=self._config.limits.frame_bytes)
-        app.add_routes(Health(desk, is_draining=lambda: self._draining).routes())
-        if self.open_doors()[0].is_open:
-            hooks = Webhooks(
-                desk,
-                signatures=self._signatures,
-                tokens=self._tokens,
-                numbers=self._numbers,
-                read_model=self._read_model,
-                is_draining=lambda: self._draining,
+        app = web.Application(client_max_size=self._config.limits.frame_bytes, middlewares=[problems])
+        app.add_routes(Health(desk, is_draining=self._is_draining).routes())
+        opened = {door.name for door in self.open_doors() if door.is_open}
+        if TWILIO in opened:
+            carrier = TwilioDoor(
+                desk, numbers=self._numbers, read_model=self._read_model, is_draining=self._is_draining
             )
-            app.add_routes(hooks.routes())
-            app.add_routes(
-                [web.get(STREAM_PATH, self._media_stream), web.get(STREAM_PATH + "/{token}", self._media_stream)]
-            )
-            app.add_routes([web.get(STREAM_PATH + "/{token}/", self._media_stream)])
+            app.add_routes(carrier.routes())
+        if self._way_in is not None and self._screens is not None:
+            Cors(self._way_in.origins).install(app)
+            app.add_routes(Apps(desk, self._way_in, APP_DOORS).routes())
+            app.add_routes(self._screens.routes())
+        if self._config.dev and self._config.tokens.secret:
+            app.add_routes(devtoken.routes(self._config.tokens, now=self._now))
         return app
 
-    async def _media_stream(self, request: web.Request) -> web.StreamResponse:
-        claim = self._let_in(request)
-        limits = self._config.limits
-        ws = web.WebSocketResponse(compress=False, heartbeat=None, max_msg_size=limits.frame_bytes, timeout=3.0)
-        await ws.prepare(request)
-        admit = TwilioStarts(
-            self._tokens,
-            claim=claim,
-            signed=SIGNATURE in request.headers,
-            dev=self._config.dev,
-            agent=self._config.agent,
-            new_id=self._new_id,
-        )
-        dialect = TwilioDialect(dev=self._config.dev, bad_in_a_row=limits.bad_in_a_row)
-        await Session(self._living(), ws, request.transport, dialect, admit).run()
-        return ws
+    def _entrance(self, desk: Desk) -> Entrance:
+        assert self._keys is not None, "the keys are read before a door opens"
+        tokens = Tokens(self._config.tokens, self._keys, now=self._now)
+        return Entrance(self._config, tokens, self.tally, is_full=self._is_full, is_draining=self._is_draining)
 
-    def _let_in(self, request: web.Request) -> Claim | None:
-        """Before the upgrade: signature, room, token, in this order, so that a stranger spends no token."""
-        unsigned = self._config.dev and SIGNATURE not in request.headers
-        if not unsigned and not self._signatures.handshake(request.raw_path, request.headers):
-            raise self._refusal(request, web.HTTPForbidden(), "forged_signature")
-        retry = {"Retry-After": "5"}
-        if self._draining:
-            raise self._refusal(request, web.HTTPTooManyRequests(headers=retry), "draining")
-        if len(self._living().sockets) >= self._config.limits.connections:
-            raise self._refusal(request, web.HTTPTooManyRequests(headers=retry), "full")
-        token = request.match_info.get("token", "")
-        if not token or (self._config.dev and "." not in token):
-            return None  # it may come as a parameter of `start`; the seed's wscat line has any word in its place
-        spent = self._tokens.spend(token)
-        if isinstance(spent, Refused):
-            raise self._refusal(request, web.HTTPForbidden(), spent.kind)
-        return spent
+    def _is_full(self) -> bool:
+        """Sockets and screens have the server's room together."""
+        watching = self._screens.open if self._screens is not None else 0
+        return len(self._living().sockets) + watching >= self._config.limits.connections
 
-    def _refusal(self, request: web.Request, answer: web.HTTPException, why: str) -> web.HTTPException:
-        self.tally.refused["twilio", str(answer.status), why] += 1
-        address = client_address(
-            request.remote or "", request.headers.get("X-Forwarded-For", ""), self._config.trusted_proxies
+    def _new_screens(self, desk: Desk, entrance: Entrance) -> Screens:
+        return Screens(
+            self._config,
+            self._log,
+            entrance,
+            self.tally,
+            partitions=desk.partitions,
+            now=self._now,
+            clock=self._clock,
+            first_position=self._first_position,
+            oldest_live=self._oldest_live,
         )
-        _log.warning("refused at the door", door="twilio", status=answer.status, why=why, address=address)
-        return answer
+
+    def _shut_screens(self) -> None:
+        if self._screens is not None:
+            self._screens.shut()
+
+    def _is_draining(self) -> bool:
+        return self._draining
 
     def _shut_all(self, is_time: Callable[[Session], bool]) -> None:
         if self._desk is not None:

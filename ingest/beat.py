@@ -28,4 +28,4 @@ async def look_after(desk: Desk) -> None:
         now = desk.clock()
         desk.tally.sample(now)
         for session in tuple(desk.sockets):
-            session.look_after(now)
+            session.watch.look(now)

@@ -37,6 +37,11 @@ class Desk:
     playing: set[Session] = field(default_factory=set)  # those that time must visit
     started_playing: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def is_full(self) -> bool:
+        """No more sockets on this server."""
+        return len(self.sockets) >= self.config.limits.connections
+
     def event(self, line: Line, kind: type[E], **fields: Any) -> E:
         """A fact about this stream, the next one of its source."""
         return kind(

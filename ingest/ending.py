@@ -9,6 +9,16 @@ from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 # What is counted as bad input where the websocket itself objected to a frame (RFC 6455, 7.4.1).
 OBJECTIONS: Mapping[int, str] = {1002: "bad_frame", 1007: "not_utf8", 1009: "too_big"}
 
+# What a peer whose protocol has errors is told before the close.
+FAREWELLS: Mapping[str, str] = {
+    "restart": "SERVER_RESTARTING",
+    "lost": "SERVER_RESTARTING",
+    "superseded": "SUPERSEDED",
+    "forbidden": "FORBIDDEN",
+}
+COME_BACK = frozenset({"restart", "lost"})
+RESTART_MS = 1_000  # an app that comes back sooner may find us still leaving
+
 
 def objection(last: WSMessage | None) -> str:
     """Empty: the socket did not end for a frame that is none."""

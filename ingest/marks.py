@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ingest.sentence import Sentence
 
-# Echoes owed for marks that a `clear` threw back; a peer that never pays is not remembered for ever.
+# Echoes still owed for marks that count no more; a peer that never pays is not remembered for ever.
 CLEARED_KEPT = 4_096
 
 
@@ -24,9 +24,13 @@ class Mark:
 
 
 class Marks:
-    """One stream's, in the order they were sent."""
+    """One stream's, in the order they were sent.
 
-    def __init__(self) -> None:
+    With `late_ms` the clock is believed: the peer plays what it was sent, as long after it was sent.
+    """
+
+    def __init__(self, late_ms: int = 0) -> None:
+        self.late_ms = late_ms
         self._out: OrderedDict[str, Mark] = OrderedDict()
         self._cleared: OrderedDict[str, None] = OrderedDict()
         self._unplayed_until = 0
@@ -52,7 +56,7 @@ class Marks:
         return name
 
     def is_cleared(self, name: str) -> bool:
-        """Whether this echo only means that a `clear` was obeyed; true once."""
+        """Whether this echo proves nothing any more: a `clear` was obeyed, or the clock was believed; true once."""
         if name not in self._cleared:
             return False
         del self._cleared[name]
@@ -66,13 +70,14 @@ class Marks:
             self._unplayed_until = now + sum(other.length_ms for other in self._out.values())
         return mark
 
-    def overdue(self, now: int, late_ms: int) -> Iterator[Mark]:
-        """For a peer without echoes: what must have been played so long ago."""
+    def overdue(self, now: int) -> Iterator[Mark]:
+        """For a peer without echoes: what must have been played by now."""
         while self._out:
             name, mark = next(iter(self._out.items()))
-            if mark.due_at + late_ms > now:
+            if mark.due_at + self.late_ms > now:
                 return
             del self._out[name]
+            self._owe([name])
             yield mark
 
     def newest_of(self, sentence: Sentence) -> Mark | None:
@@ -84,11 +89,14 @@ class Marks:
 
     def clear(self, now: int) -> None:
         """Told the peer to throw everything away: whatever echoes say from now on, it was not heard."""
-        self._cleared.update(dict.fromkeys(self._out))
-        while len(self._cleared) > CLEARED_KEPT:
-            self._cleared.popitem(last=False)
+        self._owe(self._out)
         self._out.clear()
         self._unplayed_until = now
+
+    def _owe(self, names: Iterable[str]) -> None:
+        self._cleared.update(dict.fromkeys(names))
+        while len(self._cleared) > CLEARED_KEPT:
+            self._cleared.popitem(last=False)
 
     def forget(self) -> None:
         """The socket is gone, and the echoes with it."""
@@ -96,7 +104,7 @@ class Marks:
 
     def estimates(self, now: int) -> dict[Sentence, int]:
         """Where in each sentence the peer must be by the clock, at most what was sent."""
-        unplayed = self.ahead_ms(now)
+        unplayed = self.ahead_ms(now - self.late_ms)
         heard: dict[Sentence, int] = {}
         for mark in reversed(self._out.values()):
             left = min(unplayed, mark.length_ms)

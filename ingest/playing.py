@@ -7,6 +7,7 @@ Rules (R9 of the call's protocol):
 3. A sentence whose take came whole is finished in it; else it goes on in the latest take at the same millisecond.
 4. No millisecond of a sentence is written twice, unless it was cut in between and the reply was resumed.
 5. Marks pending when `clear` is sent were cleared, not heard, whatever their echoes say.
+6. A peer that echoes nothing has heard min(what was sent, the time since then less LATE_MS); that is an estimate.
 
 Values in, values out: time is passed in, nothing here waits.
 """
@@ -18,6 +19,7 @@ from collections import OrderedDict, deque
 from ingest.acts import Act, Clear, Cleared, Marked, Started, Write
 from ingest.config import Pace
 from ingest.marks import Mark, Marks
+from ingest.measure import Measure
 from ingest.sentence import Sentence
 from schema.call import CallAdopted
 from schema.envelope import AnyEvent
@@ -27,22 +29,22 @@ from schema.turn import ReplyFinished, ReplyInterrupted, ReplyResumed, ReplyStar
 MEMORY = 256  # sentences and interrupted replies remembered
 # Below this much ahead the line is about to fall silent: whatever there is goes out.
 RUNNING_DRY_MS = 200
-# A peer that echoes no marks at all (never Twilio) is believed to have heard after this long.
-ECHO_LATE_MS = 1_000
+# So long after it was sent, a peer that echoes no marks (never Twilio) plays what it was sent: network and buffer.
+LATE_MS = 100
 
 
 class Playlist:
     """One stream's audio."""
 
-    def __init__(self, *, pace: Pace, bytes_per_ms: int, echoes: bool = True) -> None:
+    def __init__(self, *, pace: Pace, measure: Measure, echoes: bool = True) -> None:
         self.through = 0  # position of the last fact taken
         self.take = 0
         self._pace = pace
-        self._bytes_per_ms = bytes_per_ms
+        self._measure = measure
         self._echoes = echoes
         self._sentences: OrderedDict[str, Sentence] = OrderedDict()  # by the id of their reply.sentence
         self._line: deque[Sentence] = deque()  # not yet written to their ends
-        self._marks = Marks()
+        self._marks = Marks(0 if echoes else LATE_MS)
         self._interrupted: OrderedDict[str, int] = OrderedDict()  # reply -> position
 
     # ------------------------------------------------------------------ what comes from the log
@@ -84,7 +86,7 @@ class Playlist:
             arrived_at=now,
             grew_at=now,
             generation=message.generation,
-            bytes_per_ms=self._bytes_per_ms,
+            measure=self._measure,
         )
         self._sentences[message.sentence_id] = sentence
         self._line.append(sentence)
@@ -107,7 +109,8 @@ class Playlist:
         """What is to be written now so that the peer neither runs dry nor gets far ahead."""
         acts: list[Act] = []
         if not self._echoes:
-            for mark in self._marks.overdue(now, ECHO_LATE_MS):
+            for mark in self._marks.overdue(now):
+                mark.sentence.guessed = True
                 acts += _heard(mark)
         while self._line:
             sentence = self._line[0]
@@ -143,7 +146,9 @@ class Playlist:
         return not self._line and (not self._marks or self._marks.is_late(now, self._pace.lead_ms))
 
     def _next_piece(self, sentence: Sentence, now: int) -> tuple[int, bytes] | None:
-        """The next chunk of 20 to 200 ms, small at the beginning; None to wait for more."""
+        """The next packet, or chunk of 20 to 200 ms, small at the beginning; None to wait for more."""
+        if not self._measure.cuts:
+            return sentence.pieces[0][0], sentence.pull_one()
         ahead = self.ahead_ms(now)
         size = self._pace.first_ms if ahead == 0 else self._pace.chunk_ms
         offset_ms = sentence.pieces[0][0]
@@ -160,7 +165,7 @@ class Playlist:
 
     def _write(self, sentence: Sentence, piece: tuple[int, bytes], now: int, acts: list[Act]) -> None:
         offset_ms, payload = piece
-        length_ms = len(payload) // self._bytes_per_ms
+        length_ms = self._measure.ms_of(payload)
         if not sentence.started:
             sentence.started = True
             acts.append(Started(sentence.reply, sentence.index, max(0, now - sentence.arrived_at), offset_ms))
@@ -191,16 +196,26 @@ class Playlist:
             newest.last = True
         elif not sentence.done:
             sentence.done = True
-            acts.append(Marked(sentence.reply, sentence.index, sentence.heard_ms, last=True))
+            acts.append(Marked(sentence.reply, sentence.index, sentence.heard_ms, True, sentence.guessed))
 
     # ------------------------------------------------------------------ what the peer says
 
     def echoed(self, name: str, now: int) -> list[Act] | None:
         """What a mark that came back proves; None when it is not one of ours, or comes a second time."""
         if self._marks.is_cleared(name):
+            self._hear_echoes()
             return []
         mark = self._marks.echoed(name, now)
-        return None if mark is None else _heard(mark)
+        if mark is None:
+            return None
+        self._hear_echoes()
+        mark.sentence.guessed = False
+        return _heard(mark)
+
+    def _hear_echoes(self) -> None:
+        """One echo is proof that this peer echoes: from now on it is waited for."""
+        self._echoes = True
+        self._marks.late_ms = 0
 
     # ------------------------------------------------------------------ cutting
 
@@ -216,18 +231,21 @@ class Playlist:
         return [Clear(), *self._cut_sentences(theirs, heard)]
 
     def lost(self, now: int) -> list[Act]:
-        """The socket is gone: what was heard of the sentences that were playing, as far as their marks prove."""
+        """The socket is gone: what was heard of the sentences that were playing, as far as their marks prove, or the
+        clock for a peer that has none."""
+        heard = {} if self._echoes else self._marks.estimates(now)
         playing = dict.fromkeys([*self._marks.sentences(), *(s for s in self._line if s.started)])
         self._line.clear()
         self._marks.forget()
-        return self._cut_sentences([s for s in playing if not s.done], {})
+        return self._cut_sentences([s for s in playing if not s.done], heard)
 
     def _cut_sentences(self, sentences: list[Sentence], heard: dict[Sentence, int]) -> list[Act]:
         acts: list[Act] = []
         for sentence in sentences:
             by_clock = min(heard.get(sentence, 0), sentence.written_ms)
             heard_ms = max(sentence.heard_ms, by_clock)
-            acts.append(Cleared(sentence.reply, sentence.index, heard_ms, estimated=by_clock > sentence.heard_ms))
+            guessed = sentence.guessed or by_clock > sentence.heard_ms
+            acts.append(Cleared(sentence.reply, sentence.index, heard_ms, estimated=guessed))
         gone = set(sentences)
         self._line = deque(s for s in self._line if s not in gone)
         # Forgotten, so that a resumed reply may say it again from where it was heard.
@@ -244,7 +262,7 @@ def _heard(mark: Mark) -> list[Act]:
     if sentence.done or not (is_first or mark.last):
         return []
     sentence.done = mark.last
-    return [Marked(sentence.reply, sentence.index, sentence.heard_ms, mark.last)]
+    return [Marked(sentence.reply, sentence.index, sentence.heard_ms, mark.last, sentence.guessed)]
 
 
 __all__ = ["Act", "Clear", "Cleared", "Marked", "Playlist", "Started", "Write"]

@@ -17,6 +17,7 @@ class Sender:
         self._ws = ws
         self._transport = transport
         self._queue: deque[Wire] = deque()
+        self._ping: bytes | None = None
         self._queued_bytes = 0
         self._news = asyncio.Event()
         self._close: tuple[int, str] | None = None
@@ -28,6 +29,11 @@ class Sender:
             return
         self._queue.append(frame)
         self._queued_bytes += len(frame)
+        self._news.set()
+
+    def ping(self, payload: bytes) -> None:
+        """A websocket ping, behind what waits."""
+        self._ping = payload
         self._news.set()
 
     def close(self, code: int, reason: str) -> None:
@@ -80,12 +86,18 @@ class Sender:
             self._news.clear()
             try:
                 await self._write_queue()
+                await self._write_ping()
                 if self._close is not None:
                     code, reason = self._close
                     await self._ws.close(code=code, message=reason.encode()[:120])
                     return
             except (ConnectionError, RuntimeError):
                 return  # the reader sees the same end and says so
+
+    async def _write_ping(self) -> None:
+        if self._ping is not None:
+            payload, self._ping = self._ping, None
+            await self._ws.ping(payload)
 
     async def _write_queue(self) -> None:
         while self._queue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from ingest.measure import Measure
 from schema.outbox import OutboxAudio
 
 
@@ -19,13 +20,14 @@ class Sentence:
     arrived_at: int
     grew_at: int
     generation: int
-    bytes_per_ms: int
+    measure: Measure
     received_ms: int = 0
     written_ms: int = 0
     heard_ms: int = 0
     whole: bool = False
     started: bool = False
     marked: bool = False  # its first mark came back
+    guessed: bool = False  # `heard_ms` is what the clock says
     done: bool = False
     pieces: deque[tuple[int, bytes]] = field(default_factory=deque)
 
@@ -34,10 +36,11 @@ class Sentence:
 
     def grow(self, message: OutboxAudio, now: int) -> bool:
         """Append what is new of it: what was received before, in this take or an older one, is cut off."""
-        end_ms = message.offset_ms + len(message.payload) // self.bytes_per_ms
+        end_ms = message.offset_ms + self.measure.ms_of(message.payload)
         payload, offset_ms = message.payload, message.offset_ms
         if offset_ms < self.received_ms:
-            payload = payload[(self.received_ms - offset_ms) * self.bytes_per_ms :]
+            # A packet that reaches over what was received cannot be cut: no millisecond is said twice.
+            payload = self.measure.cut(payload, self.received_ms - offset_ms)[1]
             offset_ms = self.received_ms
         taken = bool(payload) and end_ms > self.received_ms
         if taken:
@@ -56,8 +59,9 @@ class Sentence:
         for offset_ms, payload in self.pieces:
             if offset_ms != expected:
                 break
-            length += len(payload) // self.bytes_per_ms
-            expected = offset_ms + len(payload) // self.bytes_per_ms
+            piece_ms = self.measure.ms_of(payload)
+            length += piece_ms
+            expected = offset_ms + piece_ms
         return length
 
     def pull(self, length_ms: int | None) -> bytes:
@@ -67,13 +71,17 @@ class Sentence:
             whole = b"".join(payload for _, payload in pieces)
             pieces.clear()
             return whole
-        missing = length_ms * self.bytes_per_ms
+        missing_ms = length_ms
         taken: list[bytes] = []
-        while missing and pieces:
+        while missing_ms and pieces:
             offset_ms, payload = pieces.popleft()
-            if len(payload) > missing:
-                pieces.appendleft((offset_ms + missing // self.bytes_per_ms, payload[missing:]))
-                payload = payload[:missing]
+            payload, rest = self.measure.cut(payload, missing_ms)
+            if rest:
+                pieces.appendleft((offset_ms + missing_ms, rest))
             taken.append(payload)
-            missing -= len(payload)
+            missing_ms -= min(missing_ms, self.measure.ms_of(payload))
         return b"".join(taken)
+
+    def pull_one(self) -> bytes:
+        """Take the first payload as it came."""
+        return self.pieces.popleft()[1]

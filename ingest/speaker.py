@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ingest.acts import Act, Clear, Cleared, Marked, Started, Write
 from ingest.desk import Desk
 from ingest.dialects.base import Dialect, Wire
 from ingest.gauge import Gauge
 from ingest.lane import Line
+from ingest.measure import Measure
 from ingest.playing import Playlist
 from schema.call import CallEnded, CallTransferred
-from schema.envelope import AnyEvent
+from schema.envelope import AnyEvent, Event
 from schema.outbox import OutboxAudio, OutboxFact
 from schema.registry import MalformedEvent, decode
 from schema.speech import SpeechStarted, SpeechStopped
@@ -34,7 +35,7 @@ class Voice:
 
     dialect: Dialect
     outlet: Outlet
-    bytes_per_ms: int
+    measure: Measure
     echoes: bool  # whether the peer returns marks
 
 
@@ -44,7 +45,7 @@ class Speaker:
     def __init__(
         self, desk: Desk, line: Line, voice: Voice, *, gauge: Gauge, shut: Callable[[str, str], None], now: int
     ) -> None:
-        self.playlist = Playlist(pace=desk.config.pace, bytes_per_ms=voice.bytes_per_ms, echoes=voice.echoes)
+        self.playlist = Playlist(pace=desk.config.pace, measure=voice.measure, echoes=voice.echoes)
         self._desk = desk
         self._line = line
         self._voice = voice
@@ -107,6 +108,8 @@ class Speaker:
             case StreamLost(stream=self._line.stream):
                 # This process was silent for so long that the call was given up on it: the peer may connect anew.
                 self._shut("lost", "this stream was given up; connect again")
+            case CallEnded(reason="forbidden"):
+                self._shut("forbidden", "the call is another user's")
             case CallEnded() | CallTransferred():
                 self._finishing = "ended"
                 self._finish_by = now + FINISH_MS
@@ -130,14 +133,21 @@ class Speaker:
                     self._tell(act)
 
     def _tell(self, act: Started | Marked | Cleared) -> None:
-        say, line = self._desk.say, self._line
         match act:
             case Started(reply, sentence, waited_ms, offset_ms):
-                say(line, PlaybackStarted, reply=reply, sentence=sentence, waited_ms=waited_ms, offset_ms=offset_ms)
-            case Marked(reply, sentence, heard_ms, last):
-                say(line, PlaybackMarked, reply=reply, sentence=sentence, heard_ms=heard_ms, last=last)
+                self._say(PlaybackStarted, reply, sentence, waited_ms=waited_ms, offset_ms=offset_ms)
+            case Marked(reply, sentence, heard_ms, last, estimated):
+                self._say(PlaybackMarked, reply, sentence, heard_ms=heard_ms, last=last, estimated=estimated)
             case Cleared(reply, sentence, heard_ms, estimated):
-                say(line, PlaybackCleared, reply=reply, sentence=sentence, heard_ms=heard_ms, estimated=estimated)
+                self._say(PlaybackCleared, reply, sentence, heard_ms=heard_ms, estimated=estimated)
+
+    def _say(self, kind: type[Event], reply: str, sentence: int, **fields: Any) -> None:
+        """Onto the log, and to the peer where its protocol has words for it: before the audio it speaks of."""
+        line = self._line
+        event = self._desk.event(line, kind, stream=line.stream, reply=reply, sentence=sentence, **fields)
+        self._desk.tape.say(event, line.partition)
+        for frame in self._voice.dialect.send(event):
+            self._put(frame)
 
     def _write(self, write: Write, now: int) -> None:
         dialect, payload = self._voice.dialect, write.payload
@@ -149,7 +159,7 @@ class Speaker:
         self._tally.bytes_out += len(payload)
         # On the stream's own clock: behind what plays already, else where the caller is now.
         ms = self._spoken_until_ms if write.follows else self._clock_ms(now)
-        self._spoken_until_ms = ms + len(payload) // self._voice.bytes_per_ms
+        self._spoken_until_ms = ms + self._voice.measure.ms_of(payload)
         self._desk.tape.spoke(
             self._line, ms=ms, payload=payload, reply=write.reply, sentence=write.sentence, offset_ms=write.offset_ms
         )

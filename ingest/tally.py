@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 WINDOW_MS = 60_000
+SCREENS = "callscreen"  # who watches is in no call
 LEAST_MESSAGES = 20  # fewer tell nothing about a rate
 DEGRADED_ABOVE = 0.05
 
@@ -63,7 +64,8 @@ class Tally:
 
     @property
     def active(self) -> int:
-        return sum(door.active for door in self.doors.values())
+        """Sockets of calls."""
+        return sum(door.active for name, door in self.doors.items() if name != SCREENS)
 
     def sample(self, now_ms: int) -> None:
         """Remember where the counters stand; called about twice a second."""

@@ -14,7 +14,7 @@ from schema.admit import Admission, admit
 from schema.call import CallStarted
 from schema.envelope import AnyEvent
 
-COLUMNS = ("life", "started_at", "sealed", "began", "roles", "sources", "superseded")
+COLUMNS = ("life", "user_id", "started_at", "sealed", "began", "roles", "sources", "superseded")
 # SQLite takes 32,766 variables a statement, PostgreSQL 32,767.
 ASKED_AT_ONCE = 10_000
 
@@ -76,6 +76,7 @@ class Gate:
         return {
             "call_id": call_id,
             "life": state.life,
+            "user_id": state.user_id,
             "started_at": believed.started_at,
             "sealed": state.sealed,
             "began": state.began,
@@ -93,5 +94,6 @@ def _believed(row: RowMapping) -> Believed:
         roles=row["roles"],
         sources=row["sources"],
         superseded=frozenset(row["superseded"]),
+        user_id=row["user_id"],
     )
     return Believed(admission, row["started_at"])

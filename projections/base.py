@@ -15,29 +15,37 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, select, update
 
 from eventlog.port import Record
-from projections import calls, failures, insights, streams, tools, transcript, turns
+from projections import calls, failures, insights, streams, texts, tools, transcript, turns
 from projections.admissions import Gate
 from projections.errors import REFUSED, PositionTaken, is_transient, translated
 from projections.tables import calls as calls_table
 from projections.tables import positions
+from projections.types import clean
 from projections.values import Handler, Place
 from schema.envelope import AnyEvent
 from schema.registry import MalformedEvent, decode
 
 NAME = "tables"  # of the one projection that shares this transaction
 
-# `calls` comes first: the others' rows belong to its.
-PROJECTIONS = (calls, streams, transcript, turns, tools, insights, failures)
+# `calls` comes first: the others' rows belong to its. `texts` asks what `insights` knows.
+PROJECTIONS = (calls, streams, transcript, turns, tools, insights, texts, failures)
+ATTEMPTS = 3  # of an event that fails for its own sake: once with its batch, then alone
 EFFECTS: Mapping[type, tuple[Handler, ...]] = {
     kind: tuple(each.HANDLERS[kind] for each in PROJECTIONS if kind in each.HANDLERS)
     for kind in {kind for each in PROJECTIONS for kind in each.HANDLERS}
 }
+
+LONGEST_ID = 512  # characters; an index of PostgreSQL takes 2,704 bytes
 
 COUNT_EVENTS = (
     update(calls_table)
     .where(calls_table.c.life == bindparam("of_life"))
     .values(events=calls_table.c.events + bindparam("admitted"), void=calls_table.c.void + bindparam("refused"))
 )
+
+
+class UnkeepableId(ValueError):
+    """The event's id, or its call's, cannot be a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +144,19 @@ def _apply_fresh(connection: Connection, records: Sequence[Record]) -> None:
 
 def _decode(connection: Connection, record: Record) -> AnyEvent | None:
     try:
-        return decode(record.value)
-    except MalformedEvent as error:
+        event = decode(record.value)
+        _require_keepable(event)
+        return event
+    except (MalformedEvent, UnkeepableId) as error:
         failures.note_unapplied(connection, record, error)
         return None
+
+
+def _require_keepable(event: AnyEvent) -> None:
+    """Raises UnkeepableId: admission is kept by these ids, and must not fail for the sake of one event."""
+    for each in (event.id, event.call_id):
+        if len(each) > LONGEST_ID or clean(each) != each:
+            raise UnkeepableId(f"an id of {len(each)} characters, or with characters that no database keeps")
 
 
 def _judge(gate: Gate, record: Record, event: AnyEvent) -> Admitted | None:
@@ -164,13 +181,25 @@ def _take_effect(connection: Connection, believed: Sequence[Admitted]) -> None:
 
 def _take_effect_singly(connection: Connection, believed: Iterable[Admitted]) -> None:
     for each in believed:
+        error = _try(connection, each)
+        if error is not None:
+            failures.note_unapplied(connection, each.record, error, life=each.place.life, event_id=each.event.id)
+
+
+def _try(connection: Connection, admitted: Admitted) -> Exception | None:
+    """None, or why the event fails for its own sake, time and again."""
+    failed: Exception | None = None
+    for _ in range(ATTEMPTS - 1):
         try:
             with connection.begin_nested():
-                _apply(connection, each)
+                _apply(connection, admitted)
         except Exception as error:
             if is_transient(error):
                 raise
-            failures.note_unapplied(connection, each.record, error, life=each.place.life, event_id=each.event.id)
+            failed = error
+        else:
+            return None
+    return failed
 
 
 def _apply(connection: Connection, admitted: Admitted) -> None:

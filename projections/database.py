@@ -6,15 +6,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from projections.errors import ProjectionError
 
 BUSY_TIMEOUT_MS = 5_000  # a writer's transaction takes milliseconds; waiting longer would hide a fault
+CONNECT_TIMEOUT_S = 10
 ASYNC_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
-SYNC_DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
+SYNC_DRIVERS = {"sqlite": "sqlite+pysqlite"}
 # Execution option: begin by taking SQLite's write lock, instead of at the first write.
 WRITES = "calltape_writes"
 
@@ -31,22 +32,19 @@ def open_database(url: str) -> AsyncEngine:
     target = _with_driver(url, ASYNC_DRIVERS)
     try:
         engine = create_async_engine(target, **_options(target))
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise _unusable(target, error) from error
+    except ModuleNotFoundError as error:
+        shown = target.render_as_string(hide_password=True)
+        raise UnusableDatabase(f"cannot open {shown} ({error}): pip install 'calltape[postgres]'") from error
     if target.get_backend_name() == "sqlite":
         _prepare_sqlite(engine.sync_engine)
     return engine
 
 
 def sync_engine(url: str) -> Engine:
-    """The same database without an event loop, for rebuilds and simulation. Raises UnusableDatabase."""
+    """SQLite without an event loop. Raises UnusableDatabase for any other: asyncpg has none, use `open_database`."""
     target = _with_driver(url, SYNC_DRIVERS)
-    try:
-        engine = create_engine(target, **_options(target))
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise _unusable(target, error) from error
-    if target.get_backend_name() == "sqlite":
-        _prepare_sqlite(engine)
+    engine = create_engine(target, **_options(target))
+    _prepare_sqlite(engine)
     return engine
 
 
@@ -58,23 +56,26 @@ def for_writing(connection: Connection) -> Connection:
 def _with_driver(url: str, drivers: dict[str, str]) -> URL:
     try:
         target = make_url("sqlite://" if url == ":memory:" else url)
-        return target.set(drivername=drivers[target.get_backend_name()])
-    except (ArgumentError, KeyError) as error:
+        target = target.set(drivername=drivers[target.get_backend_name()])
+    except (ArgumentError, KeyError, ValueError) as error:
         raise UnusableDatabase(
             "the database must be sqlite+aiosqlite:///path or postgresql+asyncpg://user@host/name"
         ) from error
-
-
-def _unusable(target: URL, error: Exception) -> UnusableDatabase:
-    shown = target.render_as_string(hide_password=True)
-    return UnusableDatabase(f"cannot open {shown}: {error}; install the extra calltape[postgres] for PostgreSQL")
+    if "sslmode" in target.query:  # libpq's name; asyncpg's is another
+        mode = target.query["sslmode"]
+        target = target.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+    return target
 
 
 def _options(target: URL) -> dict[str, Any]:
     if _in_memory(target):
         # Every connection of an in-memory SQLite is a database of its own, so there is only one.
         return {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
-    return {} if target.get_backend_name() == "sqlite" else {"pool_pre_ping": True}
+    if target.get_backend_name() == "sqlite":
+        return {}
+    # A connection that waits for a server which is gone must not wait as long as the network does.
+    named = {"application_name": "calltape"}
+    return {"pool_pre_ping": True, "connect_args": {"timeout": CONNECT_TIMEOUT_S, "server_settings": named}}
 
 
 def _in_memory(target: URL) -> bool:

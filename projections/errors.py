@@ -35,8 +35,23 @@ class AmbiguousCall(ProjectionError):
 
 # Values the database refuses: the event's own fault, and the same on every rebuild.
 REFUSED = (IntegrityError, DataError)
-# SQL states of the same: data exception, integrity constraint violation. Not every driver has classes for them.
-REFUSED_STATES = frozenset({"22", "23"})
+# Classes of SQL states of the same: data exception, integrity constraint violation, a limit of the server exceeded (a
+# value too large for an index). asyncpg has no errors of its own for them.
+REFUSED_STATES = frozenset({"22", "23", "54"})
+# What to do, by SQL state.
+FIXES = {
+    "28P01": "it refuses the user or the password: correct CALLTAPE_DATABASE",
+    "28000": "it refuses the user: correct CALLTAPE_DATABASE, or let the user in (pg_hba.conf)",
+    "3D000": "there is no such database: create it (`createdb`), or correct CALLTAPE_DATABASE",
+    "42501": "the user lacks a right: docs/operating/postgres.md lists what it needs",
+    "42P01": "it is not migrated: run `calltape migrate`",
+    "42703": "it is not migrated to this version: run `calltape migrate`",
+    "57P03": "it is just starting or shutting down: try again",
+    "53300": "too many connections are open: raise max_connections, or close some",
+}
+UNMIGRATED = ("no such table", "no such column")  # in SQLite's words
+UNREACHABLE = "nothing answers there: is the server up, and is the address in CALLTAPE_DATABASE right?"
+OTHERWISE = "is it up, and migrated (`calltape migrate`)?"
 
 
 def is_transient(error: Exception) -> bool:
@@ -44,13 +59,16 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, PoolTimeoutError | OSError):
         return True
     if not isinstance(error, DBAPIError):
-        return False
+        return False  # a handler's own error
     return error.connection_invalidated or not (isinstance(error, REFUSED) or _is_refusal(error.orig))
 
 
 def _is_refusal(cause: BaseException | None) -> bool:
-    state = str(getattr(cause, "sqlstate", "") or "")[:2]
-    return state in REFUSED_STATES or isinstance(getattr(cause, "__cause__", None), ValueError)
+    return _state(cause)[:2] in REFUSED_STATES or isinstance(getattr(cause, "__cause__", None), ValueError)
+
+
+def _state(cause: BaseException | None) -> str:
+    return str(getattr(cause, "sqlstate", "") or "")
 
 
 @contextmanager
@@ -62,6 +80,12 @@ def translated() -> Iterator[None]:
         if not is_transient(error):
             raise
         cause = error.orig if isinstance(error, DBAPIError) else error
-        raise ProjectionUnavailable(
-            f"the database cannot be used ({cause}): is it up, and migrated (`calltape serve`, `calltape migrate`)?"
-        ) from error
+        raise ProjectionUnavailable(f"the database cannot be used ({cause}): {_fix(cause)}") from error
+
+
+def _fix(cause: BaseException | None) -> str:
+    if isinstance(cause, OSError):
+        return UNREACHABLE
+    if any(words in str(cause) for words in UNMIGRATED):
+        return FIXES["42P01"]
+    return FIXES.get(_state(cause), OTHERWISE)

@@ -31,6 +31,18 @@ async def list_calls(
     return await _ask(engine, lambda connection: finding.list_calls(connection, wanted, limit=limit, cursor=cursor))
 
 
+async def search_calls(
+    engine: AsyncEngine, text: str, *, tenant_id: str = "", limit: int = 50, cursor: str = ""
+) -> CallPage:
+    """Calls in which one line, or the summary, has every word, "phrase" and beginning* of the text; newest first.
+
+    No text is wrong: one without words finds nothing. `cursor` as in `list_calls`.
+    """
+    if not text:
+        return CallPage(())
+    return await list_calls(engine, CallFilter(text=text, tenant_id=tenant_id), limit=limit, cursor=cursor)
+
+
 async def find_call(engine: AsyncEngine, beginning: str, *, tenant_id: str = "") -> Call:
     """The call whose id begins so, in its latest life. Raises NoSuchCall, AmbiguousCall."""
     return await _ask(engine, lambda connection: finding.find_call(connection, beginning, tenant_id=tenant_id))
@@ -58,3 +70,24 @@ async def unapplied(engine: AsyncEngine, *, limit: int = 100) -> tuple[Failure, 
 async def positions(engine: AsyncEngine) -> dict[int, int]:
     """The next position to apply, by partition."""
     return await _ask(engine, base.read_positions)
+
+
+async def first_position(engine: AsyncEngine, call_id: str, partition: int) -> int:
+    """From where on the call's events stand in its partition; of an unknown call none lies below what is projected."""
+
+    def read(connection: Connection) -> int:
+        known = finding.first_position(connection, call_id)
+        return base.read_positions(connection).get(partition, 0) if known is None else known
+
+    return await _ask(engine, read)
+
+
+async def oldest_live(engine: AsyncEngine, partition: int) -> int:
+    """From where on the events of all live calls of the partition stand."""
+
+    def read(connection: Connection) -> int:
+        projected = base.read_positions(connection).get(partition, 0)
+        known = finding.oldest_live(connection, partition)
+        return projected if known is None else min(known, projected)
+
+    return await _ask(engine, read)

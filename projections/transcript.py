@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, RowMapping, update
 
 from projections.statements import add, change, find
 from projections.tables import lines, streams
-from projections.values import Handlers, Place, made_by, stored
+from projections.values import Handlers, Place, is_sealed, made_by, stored
 from schema.heard import TOLERANCE_MS, heard_words, presumed_duration_ms
-from schema.private import Private, Sealed
+from schema.private import Private
 from schema.speech import TranscriptSettled
 from schema.stream import DtmfPressed, PlaybackCleared, PlaybackMarked, PlaybackStarted, TextTyped
 from schema.turn import ReplyFinished, ReplySentence, ReplyVoiced
@@ -135,19 +134,9 @@ def _heard_text(line: Any, heard_ms: int) -> str | None:
     text, duration_ms = line["text"], line["duration_ms"]
     if duration_ms is None:
         duration_ms = presumed_duration_ms(text)
-    if _is_sealed(text) and 0 < heard_ms < duration_ms - TOLERANCE_MS:
+    if is_sealed(text) and 0 < heard_ms < duration_ms - TOLERANCE_MS:
         return None  # sealed words cannot be cut without their key
     return heard_words(text, duration_ms, heard_ms)
-
-
-def _is_sealed(text: str) -> bool:
-    if not text.startswith('{"key":'):
-        return False
-    try:
-        msgspec.json.decode(text, type=Sealed)
-    except msgspec.MsgspecError:
-        return False
-    return True
 
 
 def _find(connection: Connection, place: Place, reply: str, sentence: int) -> RowMapping | None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
+from projections.types import clean
 from schema.envelope import Event, MadeBy
 from schema.private import Private, Sealed
 
@@ -34,10 +35,21 @@ Handlers = Mapping[type[Event], Handler]
 
 
 def stored(value: Private[str]) -> str:
-    """The text, or the JSON of a sealed one. PostgreSQL knows no NUL in a text, so none is kept anywhere."""
+    """The text as it is kept, or the JSON of a sealed one."""
     if isinstance(value, Sealed):
         return msgspec.json.encode(value).decode()
-    return value.replace("\x00", "\ufffd")
+    return clean(value)
+
+
+def is_sealed(text: str) -> bool:
+    """Whether a stored text is the JSON of a sealed value."""
+    if not text.startswith('{"key":'):
+        return False
+    try:
+        msgspec.json.decode(text, type=Sealed)
+    except msgspec.MsgspecError:
+        return False
+    return True
 
 
 def stored_map(values: Mapping[str, Private[str]]) -> dict[str, str]:

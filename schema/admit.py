@@ -12,7 +12,7 @@ import msgspec
 
 from schema.call import CallSealed, CallStarted
 from schema.envelope import AnyEvent, type_of
-from schema.stream import StreamSuperseded
+from schema.stream import StreamOpened, StreamSuperseded
 
 # After call.sealed only these still speak of the call.
 LATE_ROLES = frozenset({"summariser", "recorder"})
@@ -28,6 +28,7 @@ class Admission(msgspec.Struct, frozen=True):
     sources: Mapping[str, int] = {}  # source -> its last admitted sequence
     superseded: frozenset[str] = frozenset()  # streams that may only report on themselves
     began: int = 0  # how many lives the call had
+    user_id: str = ""  # whose call it is; empty: anybody's who has its id
 
 
 def admit(state: Admission, event: AnyEvent) -> Admission | None:
@@ -36,7 +37,7 @@ def admit(state: Admission, event: AnyEvent) -> Admission | None:
         return _begin(state, event)
     if not state.life or (state.sealed and not _may_speak_late(event)):
         return None
-    if _is_from_superseded(state, event):
+    if _is_from_superseded(state, event) or is_strangers(state, event):
         return None
     chained = _chain(state, event)
     if chained is None:
@@ -49,7 +50,7 @@ def _begin(state: Admission, event: CallStarted) -> Admission | None:
         return None  # the call lives: this is a resume
     if event.id == state.life or not _is_news(state, event):
         return None  # a beginning, or a resume, delivered again after its call was sealed
-    return Admission(life=event.id, began=state.began + 1)
+    return Admission(life=event.id, began=state.began + 1, user_id=event.user_id)
 
 
 def _may_speak_late(event: AnyEvent) -> bool:
@@ -58,6 +59,15 @@ def _may_speak_late(event: AnyEvent) -> bool:
 
 def _is_from_superseded(state: Admission, event: AnyEvent) -> bool:
     return not event.role and event.source in state.superseded and not type_of(event).startswith(LATE_TYPES)
+
+
+def is_strangers(state: Admission, event: AnyEvent) -> bool:
+    """In a user's call, a socket that another user opened is no stream, and what it says is nobody's word."""
+    if not state.user_id or not event.source or getattr(event, "stream", "") != event.source:
+        return False
+    if isinstance(event, StreamOpened):
+        return event.user_id != state.user_id
+    return event.source not in state.sources
 
 
 def _chain(state: Admission, event: AnyEvent) -> Admission | None:

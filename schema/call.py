@@ -38,7 +38,7 @@ class CallAdopted(Event, frozen=True, kw_only=True, tag="call.adopted"):
 
 
 class ProfileUsed(Event, frozen=True, kw_only=True, tag="profile.used"):
-    """The agent profile this call runs on, whole, so that a replay needs no file."""
+    """The agent profile this call runs on from here, whole, so that a replay needs no file."""
 
     hash: str
     body: dict[str, Any]
@@ -47,7 +47,8 @@ class ProfileUsed(Event, frozen=True, kw_only=True, tag="profile.used"):
 class RequestMade(Event, frozen=True, kw_only=True, tag="request.made"):
     """A person wishes something of a live call. `source` is the request's id, `sequence` 0."""
 
-    kind: Literal["say", "transfer", "hang_up", "pause", "resume"]
+    version: int = msgspec.field(default_factory=lambda: 2)  # 2: `kind` may be interrupt
+    kind: Literal["say", "transfer", "hang_up", "pause", "resume", "interrupt"]
     by: Private[str] = ""
     text: Private[str] = ""
     to: Private[str] = ""

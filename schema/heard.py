@@ -14,10 +14,12 @@ _WORD = re.compile(r"\S+")
 def heard_words(text: str, duration_ms: int, heard_ms: int) -> str:
     """The beginning of `text` that was heard in `heard_ms` of its `duration_ms`.
 
-    Time is shared out by characters, and a word counts only when its last character was heard.
+    Time is shared out by characters, and a word counts only when its last character was heard. A duration of 0 is
+    that of a voice that broke off: how long the sentence would have been is presumed.
     """
     if heard_ms <= 0:
         return ""
+    duration_ms = duration_ms or presumed_duration_ms(text)
     if heard_ms >= duration_ms - TOLERANCE_MS:
         return text
     end = 0

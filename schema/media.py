@@ -1,4 +1,11 @@
-"""Audio as it travelled, in the codec it came in; identified by (stream, sequence)."""
+"""Audio as it travelled, in the codec it came in; identified by (stream, sequence).
+
+A payload is, by the encoding its `stream.opened` declares for that direction:
+- mulaw: samples of one byte, any number of them;
+- pcm16: signed 16-bit little-endian samples, channels interleaved, any number of whole moments;
+- opus: exactly one Opus packet (RFC 6716, 3), never empty. How long it lasts stands in its first byte.
+What wraps it on the wire (base64, WebM, Ogg) is taken off at the door.
+"""
 
 from __future__ import annotations
 

@@ -17,8 +17,10 @@ class OutboxFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 class OutboxAudio(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="audio"):
-    """Audio of a sentence in the stream's own format.
+    """Audio of a sentence in the format that the stream declares for what goes out.
 
+    `payload` is as in `schema.media`: any number of samples, or exactly one Opus packet, so that everybody who counts,
+    skips or repeats audio does so by messages alone. It may be empty in the last message of a sentence.
     `take` is the position of the owner's last `call.adopted`, `reply.started` or `reply.resumed`.
     """
 

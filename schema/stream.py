@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from schema.envelope import Count, Event, Milliseconds
 from schema.private import Private
+
+
+class SpokenIn(NamedTuple):
+    """The format a stream is spoken to in; `packet_ms` 0: the encoding's usual length."""
+
+    encoding: str
+    sample_rate: int  # Hz
+    channels: int
+    packet_ms: int
 
 
 class StreamOpened(Event, frozen=True, kw_only=True, tag="stream.opened"):
@@ -12,10 +23,21 @@ class StreamOpened(Event, frozen=True, kw_only=True, tag="stream.opened"):
     stream: str
     door: str
     mailbox: Count  # partition of calls.outbox its process listens to
-    encoding: str = "mulaw"  # mulaw, pcm16, opus
+    encoding: str = "mulaw"  # mulaw, pcm16, opus: of what comes in
     sample_rate: Count = 8000  # Hz
     channels: Count = 1
     media_end: Count = 0  # end of the call's partition of calls.media before the first frame
+    user_id: str = ""  # who opened it; void if the call is another user's
+    out_encoding: str = ""  # of what goes out; empty: the same as in
+    out_sample_rate: Count = 0  # Hz; 0: the same as in
+    out_channels: Count = 0  # 0: one, however many come in
+    out_packet_ms: Count = 0  # of one Opus packet: 20, 40 or 60; 0: 20
+
+    @property
+    def spoken(self) -> SpokenIn:
+        """What goes out, with everything that is the same as in filled in."""
+        encoding, sample_rate = self.out_encoding or self.encoding, self.out_sample_rate or self.sample_rate
+        return SpokenIn(encoding, sample_rate, self.out_channels or 1, self.out_packet_ms)
 
 
 class StreamReported(Event, frozen=True, kw_only=True, tag="stream.reported"):
@@ -113,6 +135,7 @@ class PlaybackMarked(Event, frozen=True, kw_only=True, tag="playback.marked"):
     sentence: Count
     heard_ms: Milliseconds  # from the sentence's beginning
     last: bool = False  # the whole sentence was heard
+    estimated: bool = False  # by the clock: this peer does not say what it played
 
 
 class PlaybackCleared(Event, frozen=True, kw_only=True, tag="playback.cleared"):

@@ -9,7 +9,7 @@ import msgspec
 from schema.envelope import Count, Event, MadeBy, Milliseconds, Moment
 from schema.private import Private
 
-ReplyCause = Literal["greeting", "turn", "prompt", "request", "tool"]
+ReplyCause = Literal["greeting", "turn", "prompt", "request", "tool", "handover"]
 
 
 class Latency(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,8 +32,12 @@ class TurnTaken(Event, frozen=True, kw_only=True, tag="turn.taken"):
 
 
 class ReplyStarted(Event, frozen=True, kw_only=True, tag="reply.started"):
-    """The agent answers. `in_answer_to` is the id of the turn, timer, request or tool; empty for a greeting."""
+    """The agent answers. `in_answer_to` is the id of what it answers; empty for a greeting.
 
+    That is the turn.taken, timer.rang, request.made, tool.returned or (why: handover) agent.changed.
+    """
+
+    version: int = msgspec.field(default_factory=lambda: 2)  # 2: `why` may be handover
     why: ReplyCause
     in_answer_to: str = ""
     generation: Count = 1
@@ -112,9 +116,9 @@ class ToolReturned(Event, frozen=True, kw_only=True, tag="tool.returned"):
 
 
 class AgentChanged(Event, frozen=True, kw_only=True, tag="agent.changed"):
-    """Another agent of the profile's list takes over."""
+    """Another agent of the profile's list takes over; a `profile.used` follows. `cause` is the reply that said it."""
 
-    agent: str
+    agent: str  # name of its profile
     previous: str = ""
 
 

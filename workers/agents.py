@@ -25,7 +25,7 @@ class AgentSaid:
 
     text: str
     heard: str
-    cause: str  # greeting | turn | prompt | request | tool
+    cause: str  # greeting | turn | prompt | request | tool | handover
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,15 @@ class ToolReturned:
     result: dict[str, str] = field(default_factory=dict)
 
 
-HistoryItem = CallerSaid | AgentSaid | ToolReturned
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """Another agent took the conversation: what stands before it in the history was between others."""
+
+    agent: str
+    previous: str = ""
+
+
+HistoryItem = CallerSaid | AgentSaid | ToolReturned | HandedOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,8 @@ class Conversation:
     """Everything an agent may know. `cause` says why it is asked to speak now:
 
     greeting (nobody spoke yet), turn (the last item is CallerSaid), tool (the last item is ToolReturned),
-    prompt (the caller is silent; `prompts` counts them from 1), request (`instruction` holds words to say).
+    prompt (the caller is silent; `prompts` counts them from 1), request (`instruction` holds words to say), handover
+    (another agent has just given the call to this one, which goes on without waiting for the caller).
     """
 
     cause: str
@@ -55,6 +64,7 @@ class Conversation:
     language: str = "en-US"
     prompts: int = 0
     instruction: str = ""
+    agent: str = ""  # who is asked, as `HandedOver` names it; empty: nobody was handed over to
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ class CallTool:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """Another agent takes the conversation from the next turn on."""
+    """Another agent takes the conversation, and speaks as soon as what this one said was heard."""
 
     agent: str
 

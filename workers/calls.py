@@ -12,7 +12,7 @@ import structlog
 
 from eventlog.port import Entry, Record
 from schema import topics
-from schema.admit import Admission, admit, prior_for
+from schema.admit import Admission, admit, is_strangers, prior_for
 from schema.call import CallAdopted, CallStarted
 from schema.envelope import AnyEvent, Event
 from schema.registry import MalformedEvent, decode, encode
@@ -65,7 +65,7 @@ class Calls(Generic[S]):
             case = self._begin(event, record, case)
         if case is None:
             if record.partition in self.live:
-                self.role.gone(event.call_id, event)
+                self.role.gone(event.call_id, event, "not_live")
             return
         self._read(case, event, record)
 
@@ -87,6 +87,8 @@ class Calls(Generic[S]):
             # Only what is in flight can come back void; a repeat of an admitted event is nothing.
             if event.id in case.flight:
                 self.void(case)
+            elif record.partition in self.live and is_strangers(case.admission, event):
+                self.role.gone(case.call_id, event, "forbidden")
             return
         case.admission = admitted
         case.flight.pop(event.id, None)

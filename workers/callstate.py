@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from schema.call import CallAdopted, CallEnded, CallSealed, ProfileUsed
+from schema.call import CallAdopted, CallEnded, CallSealed, CallStarted, ProfileUsed
 from schema.envelope import AnyEvent, Event, type_of
+from schema.private import plain
 from schema.stream import StreamLost, StreamMeasured, StreamSuperseded
 from schema.topics import RENDERED
 from workers import lifecycle, turns
@@ -33,6 +35,8 @@ class CallState:
     life: Life = Life()
     profile_hash: str = ""
     profile_body: dict[str, Any] | None = None
+    profiles: Mapping[str, dict[str, Any]] = field(default_factory=dict)  # hash -> body, of every agent so far
+    parameters: Mapping[str, str] = field(default_factory=dict)  # of call.started
     facts: tuple[Fact, ...] = ()  # not confirmed by the stream that speaks for the call
     ended: Fact | None = None
     sealed: bool = False
@@ -44,7 +48,10 @@ def fold(state: CallState, event: AnyEvent, position: int, at: int) -> CallState
     life = lifecycle.fold(state.life, event, position, at)
     state = replace(state, talk=talk, life=life)
     if isinstance(event, ProfileUsed):
-        return replace(state, profile_hash=event.hash, profile_body=event.body)
+        profiles = {**state.profiles, event.hash: event.body}
+        return replace(state, profile_hash=event.hash, profile_body=event.body, profiles=profiles)
+    if isinstance(event, CallStarted):
+        state = replace(state, parameters={name: plain(value) for name, value in event.parameters.items()})
     if isinstance(event, StreamMeasured):
         return _confirmed(state, event)
     if isinstance(event, CallSealed):

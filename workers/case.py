@@ -75,5 +75,6 @@ class RoleWorker(Protocol[S]):
     def drop(self, case: Case[S]) -> None:
         """Speculation is void, or the call is no longer ours: stop every task of it."""
 
-    def gone(self, call_id: str, event: AnyEvent) -> None:
-        """A live reader met an event of a call that is over or never began."""
+    def gone(self, call_id: str, event: AnyEvent, why: str) -> None:
+        """A live reader met an event of a call that is over or never began (`not_live`), or of a socket that another
+        user opened (`forbidden`)."""

@@ -29,7 +29,7 @@ class Composer:
         reply: Reply,
         *,
         call_id: str,
-        agent_name: str,
+        hands_over_to: Callable[[str], bool],
         fallback: str,
         new_id: Callable[[], str],
         emit: Callable[[Event], None],
@@ -38,13 +38,14 @@ class Composer:
         """`last_word` is why the call ends after this reply even if the agent does not hang up."""
         self.reply = reply.id
         self.generation = reply.generation
+        self._reply_agent = reply.agent
         self._agent = agent
         self._conversation = conversation
         # What is on the log already is not said again: only what follows it is.
         self._sentences = len(reply.sentences)
         self._tools = reply.tools
         self._call_id = call_id
-        self._agent_name = agent_name
+        self._hands_over_to = hands_over_to
         self._fallback = fallback
         self._new_id = new_id
         self._emit = emit
@@ -88,12 +89,21 @@ class Composer:
                         )
                     tools += 1
                 case HandOver(agent):
-                    self._emit(
-                        AgentChanged(id=self._new_id(), call_id=self._call_id, agent=agent, previous=self._agent_name)
-                    )
+                    self._hand_over(agent)
                 case HangUp(reason):
                     hang_up = reason
         self._composed(max(sentences, self._sentences), hang_up)
+
+    def _hand_over(self, agent: str) -> None:
+        if not self._hands_over_to(agent):
+            message = f"{self._reply_agent} may not hand the call to {agent!r}: name a known agent in its hand_over"
+            self._say_failed(EngineError("unknown_agent", message, retryable=False))
+            return
+        self._emit(
+            AgentChanged(
+                id=self._new_id(), call_id=self._call_id, agent=agent, previous=self._reply_agent, cause=self.reply
+            )
+        )
 
     def _say(self, index: int, text: str) -> None:
         self._sentences = index + 1
@@ -117,6 +127,12 @@ class Composer:
 
     def _fail(self, error: EngineError) -> None:
         """The caller is told something, always."""
+        self._say_failed(error)
+        if not self._sentences:
+            self._say(0, self._fallback)
+        self._composed(max(1, self._sentences), self._last_word)
+
+    def _say_failed(self, error: EngineError) -> None:
         self._emit(
             WorkFailed(
                 id=self._new_id(),
@@ -127,6 +143,3 @@ class Composer:
                 retryable=error.retryable,
             )
         )
-        if not self._sentences:
-            self._say(0, self._fallback)
-        self._composed(max(1, self._sentences), self._last_word)

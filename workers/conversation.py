@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import structlog
 
-from schema.call import CallEnded, CallTransferred, ProfileUsed, RequestMade
-from schema.envelope import AnyEvent, Event, MadeBy, Role
+from schema.call import CallEnded, CallTransferred, RequestMade
+from schema.envelope import AnyEvent, Event, Role
 from schema.failure import WorkFailed
 from schema.stream import StreamOpened
 from schema.turn import (
@@ -22,16 +21,16 @@ from schema.turn import (
     ToolCalled,
 )
 from workers import callstate
-from workers.agents import Agent, Conversation
 from workers.callstate import CallState, Fact, fact_of
 from workers.case import Case
+from workers.cast import Cast, conversation_of
 from workers.composing import Composer
 from workers.desk import Desk, Work
 from workers.drafting import draft
 from workers.fitting import still_fits
-from workers.profiles import Profile, decode_profile, profile_body, profile_hash
 from workers.speaking import Speaker, ToSpeak, Voiced, word_start_ms
 from workers.talk import Reply, Wait
+from workers.tools.port import ToolCall
 from workers.toolwork import run_tool
 
 logger = structlog.get_logger()
@@ -47,8 +46,7 @@ class ConversationRole:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.pump: Callable[[Case[CallState]], None] = lambda case: None  # the runtime's, set by wiring
-        self._profiles: dict[str, Profile] = {}
-        self._agents: dict[str, Agent] = {}
+        self.cast = Cast(desk)
 
     # Pure
 
@@ -59,14 +57,10 @@ class ConversationRole:
         return callstate.fold(state, event, position, at)
 
     def owed(self, case: Case[CallState], state: CallState) -> tuple[Sequence[Event], tuple[Wait, ...]]:
-        if not state.profile_hash and not state.life.ended_at:
-            profile = self.desk.profile_of(state.talk.agent)
-            used = ProfileUsed(
-                id=self.desk.new_id(), call_id=case.call_id, hash=profile_hash(profile), body=profile_body(profile)
-            )
-            return [used], ()
+        if not state.talk.has_profile and not state.life.ended_at:
+            return [self.cast.used(case.call_id, state.talk.agent)], ()
         decisions, waits = callstate.owed(state)
-        made_by = self._made_by(state)
+        made_by = self.cast.made_by(state)
         drafts = [
             draft(decision, state, new_id=self.desk.new_id, now=self.desk.now(), made_by=made_by)
             for decision in decisions
@@ -126,10 +120,10 @@ class ConversationRole:
         for task in work.tools.values():
             task.cancel()
 
-    def gone(self, call_id: str, event: AnyEvent) -> None:
-        """A socket that speaks for a call that is over is told so."""
+    def gone(self, call_id: str, event: AnyEvent, why: str) -> None:
+        """A socket that speaks for a call that is over, or is not its user's, is told so."""
         if isinstance(event, StreamOpened):
-            ended = CallEnded(id=self.desk.new_id(), call_id=call_id, role="conversation", reason="not_live")
+            ended = CallEnded(id=self.desk.new_id(), call_id=call_id, role="conversation", reason=why)
             self.desk.outbound.tell(call_id, event.stream, event.mailbox, Fact(0, ended))
 
     def _catch_up(self, case: Case[CallState]) -> None:
@@ -151,14 +145,13 @@ class ConversationRole:
             if running.reply == reply.id and running.generation == reply.generation:
                 return False
             self._stop_composing(case)
-        profile = self._profile(state)
         work.composer = Composer(
-            self._agent(profile, state.profile_hash),
-            _conversation(state, reply),
+            self.cast.agent(state, reply),
+            conversation_of(state, reply),
             reply,
             call_id=case.call_id,
-            agent_name=state.talk.agent,
-            fallback=profile.fallback,
+            hands_over_to=lambda agent: self.cast.hands_over_to(state, reply, agent),
+            fallback=self.cast.profile(state, reply).fallback,
             new_id=self.desk.new_id,
             emit=lambda event: self._ready(case, event),
             # The prompt after the last one is a goodbye, whatever the agent makes of it.
@@ -196,7 +189,7 @@ class ConversationRole:
                     generation=reply.generation,
                     line=line,
                     from_ms=from_ms,
-                    profile=self._profile(case.state),
+                    profile=self.cast.voice(case.state, reply),
                 )
             )
 
@@ -227,7 +220,7 @@ class ConversationRole:
             run_tool(
                 self.desk.tools.get(tool.name),
                 tool,
-                call_id=case.call_id,
+                call=ToolCall(case.call_id, case.tenant_id, case.state.parameters),
                 new_id=self.desk.new_id,
                 emit=lambda event: self._ready(case, event),
             )
@@ -263,37 +256,6 @@ class ConversationRole:
             case.work = Work(speaker)
         work: Work = case.work
         return work
-
-    # Profiles and agents, decoded once
-
-    def _profile(self, state: CallState) -> Profile:
-        profile = self._profiles.get(state.profile_hash)
-        if profile is None:
-            profile = self._profiles[state.profile_hash] = decode_profile(state.profile_body)
-        return profile
-
-    def _agent(self, profile: Profile, key: str) -> Agent:
-        if key not in self._agents:
-            self._agents[key] = self.desk.agent_of(profile)
-        return self._agents[key]
-
-    def _made_by(self, state: CallState) -> MadeBy | None:
-        if not state.profile_hash:
-            return None
-        by: Any = self._agent(self._profile(state), state.profile_hash).made_by()
-        return MadeBy(by.engine, by.model, by.settings)
-
-
-def _conversation(state: CallState, reply: Reply) -> Conversation:
-    talk = state.talk
-    return Conversation(
-        cause=reply.why,
-        history=talk.history,
-        started_at=talk.started,
-        language=talk.language,
-        prompts=talk.prompts,
-        instruction=talk.instruction,
-    )
 
 
 __all__ = ["ConversationRole", "Desk"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workers.agents import Agent
@@ -40,3 +40,5 @@ class Desk:
     hang_up: Callable[[str], None] = lambda call_id: None  # tells the carrier, harmless when repeated
     transfer: Callable[[str, str], None] | None = None  # call_id, number
     life_rules: LifeRules = LifeRules()
+    agent_exists: Callable[[str], bool] = lambda name: True  # whether a call may be handed over to it
+    ahead: Callable[[Sequence[str], Profile], None] = lambda texts, spoken: None  # will be said, in this voice

@@ -54,7 +54,7 @@ def draft(
                 call_id=call_id,
                 why=decision.why,  # type: ignore[arg-type]
                 in_answer_to=decision.in_answer_to,
-                agent=state.talk.agent,
+                agent=str((state.profile_body or {}).get("name", state.talk.agent)),
                 prompt_hash=state.profile_hash,
                 made_by=made_by,
                 cause=decision.in_answer_to,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import replace
 
-from audio import mulaw
+from audio.clock import SampleClock
+from audio.decoding import PatientDecoder
 from audio.formats import pcm16
 from audio.segmenter import Segmenter, SegmenterConfig, SpeechEvent, SpeechPaused, SpeechStarted
 from schema.envelope import Event
 from schema.media import MediaReceived
+from workers.earconfig import EarConfig, VoiceDetector
 from workers.earwords import EarWords
-from workers.engines.port import Failed, Finished, Heard, HearingRequest, Interim, Settled, SpeechStream, SpeechToText
+from workers.engines.port import Failed, Finished, Heard, Interim, Settled, SpeechStream, SpeechToText
 from workers.kept import KeptAudio, Piece
 
 FRAME_MS = 20
@@ -22,26 +23,8 @@ MOST_KEPT_MS = 60_000
 LONGEST_GAP_MS = 600_000  # missing audio is heard as silence up to this; beyond it the clock jumps
 SILENCE_MS = 1000  # of it at once
 MOST_FAILURES = 3  # of the recogniser in a row, before the stream is given up
-
-
-class VoiceDetector(Protocol):
-    """Whether exactly one frame of s16le PCM holds speech."""
-
-    def is_voiced(self, pcm: bytes) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class EarConfig:
-    """What the profile and the stream say about hearing it."""
-
-    call_id: str
-    stream: str
-    encoding: str
-    sample_rate: int
-    request: HearingRequest
-    steps_ms: tuple[int, ...]
-    min_words: int
-    through_ms: int = 0  # heard before, by whoever
+MOST_UNDECODED = 5  # frames in a row, before the stream is said not to be what it declares
+ROUNDING_MS = 2  # a peer's whole milliseconds and ours may differ by so much without anything missing
 
 
 class Ear:
@@ -52,6 +35,7 @@ class Ear:
         config: EarConfig,
         engine: SpeechToText,
         detector: VoiceDetector,
+        decoder: PatientDecoder,
         *,
         new_id: Callable[[], str],
         say: Callable[[Sequence[Event]], None],
@@ -62,13 +46,14 @@ class Ear:
         self.finished = False
         self._engine = engine
         self._detector = detector
+        self._decoder = decoder
         self._words = EarWords(config.call_id, config.stream, config.request.language, new_id)
         self._say = say
-        self._format = pcm16(config.sample_rate)
+        self._format = pcm16(config.request.sample_rate)
         self._frame_bytes = self._format.bytes_of(FRAME_MS)
         self._carry = b""
         self._kept = KeptAudio(self._format)
-        self._now_ms: int | None = None  # the stream's clock after the last audio; None before the first
+        self._clock: SampleClock | None = None  # the stream's, after the last audio; None before the first
         self._through_ms = config.through_ms
         self._segmenter = Segmenter(SegmenterConfig(pause_ms=config.steps_ms), config.through_ms)
         self._recogniser: SpeechStream | None = None
@@ -83,6 +68,10 @@ class Ear:
         self._finishing = False
 
     @property
+    def _now_ms(self) -> int:
+        return self._clock.ms if self._clock is not None else self._through_ms
+
+    @property
     def speaking(self) -> bool:
         """Whether an utterance is open."""
         return self._speech_ms is not None
@@ -92,27 +81,31 @@ class Ear:
         if media.sequence <= self.last_sequence or self._finishing:
             return
         self.last_sequence, self.heard_at = media.sequence, at
-        pcm = mulaw.decode(media.payload) if self.config.encoding == "mulaw" else media.payload
-        duration_ms = self._format.ms_of(len(pcm))
-        if self._now_ms is None:
+        pcm = self._decoder.decode(media.payload)
+        if not pcm:
+            if self._decoder.failed == MOST_UNDECODED:
+                self._say([self._words.failed("unsupported_format", self._decoder.error, False, stage="hearing")])
+            return  # what follows bridges the gap
+        if self._clock is None:
+            if media.ms + self._format.ms_of(len(pcm)) <= self._through_ms:
+                return  # heard before: only the decoder needed it
             self._begin_at(max(media.ms, self._through_ms))
-        assert self._now_ms is not None
-        if media.ms + duration_ms <= self._now_ms:
+        elif abs(self._now_ms - media.ms) <= ROUNDING_MS:
+            self._take(pcm, position, at)
             return
-        if media.ms < self._now_ms:
-            pcm = pcm[self._format.bytes_of(self._now_ms - media.ms) :]
-        elif media.ms > self._now_ms:
+        late_ms = self._now_ms - media.ms
+        if late_ms < 0:
             self._bridge(media.ms, position, at)
-        self._take(pcm, position, at)
+        if rest := pcm[self._format.bytes_of(max(0, late_ms)) :]:
+            self._take(rest, position, at)
 
     def _begin_at(self, ms: int) -> None:
-        self._now_ms = ms
+        self._clock = SampleClock(self.config.request.sample_rate, ms)
         self._segmenter = Segmenter(SegmenterConfig(pause_ms=self.config.steps_ms), ms)
         self._open(ms)
 
     def _bridge(self, ms: int, position: int, at: int) -> None:
         """Frames are missing up to `ms`: they are heard as silence, so that all clocks stay together."""
-        assert self._now_ms is not None
         if ms - self._now_ms > LONGEST_GAP_MS:
             self._jump(ms)
         while (gap_ms := ms - self._now_ms) > 0:
@@ -130,9 +123,9 @@ class Ear:
         self._begin_at(ms)
 
     def _take(self, pcm: bytes, position: int, at: int) -> None:
-        assert self._now_ms is not None
+        assert self._clock is not None
         self._kept.add(Piece(self._now_ms, position, at, pcm))
-        self._now_ms += self._format.ms_of(len(pcm))
+        self._clock.take(pcm)
         self._kept.forget_before(self._now_ms - (MOST_KEPT_MS if self.speaking else PRE_ROLL_MS))
         if self._recogniser is not None:
             self._recogniser.feed(pcm)
@@ -195,16 +188,7 @@ class Ear:
     # What the recogniser says
 
     def _open(self, start_ms: int) -> None:
-        request = self.config.request
-        request = HearingRequest(
-            language=request.language,
-            sample_rate=self.config.sample_rate,
-            start_ms=start_ms,
-            phrases=request.phrases,
-            grammar=request.grammar,
-            complete_ms=request.complete_ms,
-            incomplete_ms=request.incomplete_ms,
-        )
+        request = replace(self.config.request, start_ms=start_ms)
         self._made_by = self._engine.made_by(request)
         opened: list[SpeechStream] = []
 
@@ -229,7 +213,7 @@ class Ear:
                 self._fail(error.code, str(error), error.retryable)
 
     def _revise(self, text: str, stability: float) -> None:
-        if not text or text == self._guess or self._speech_ms is None or self._now_ms is None:
+        if not text or text == self._guess or self._speech_ms is None:
             return
         before, now = len(self._guess.split()), len(text.split())
         deciding = not self._guess or before < self.config.min_words <= now
@@ -239,14 +223,14 @@ class Ear:
         self._say([self._words.revised(text, stability, self._speech_ms)])
 
     def _settle(self, heard: Settled) -> None:
-        assert self._now_ms is not None
         through_ms = max(self._through_ms, min(heard.through_ms, self._now_ms))
         settled = self._words.settled(
             heard,
             self._made_by,
             from_ms=self._through_ms,
             through_ms=through_ms,
-            through_position=self._kept.position_at(through_ms),
+            # Whoever hears on from there decodes what primes the decoder, and hears what follows `through_ms`.
+            through_position=self._kept.position_at(through_ms - self._decoder.priming_ms),
             voiced_at=self._voiced_at,
         )
         said = [settled, *([self._stopped()] if self._speech_ms is not None else [])]
@@ -278,10 +262,22 @@ class Ear:
             if self._finishing:
                 self._heard()
             return
+        self._open_again()
+
+    def retune(self, config: EarConfig) -> None:
+        """Another agent listens: what is not settled yet is heard in its grammar, and in no other."""
+        self.config = config
+        if self._recogniser is not None:
+            self._recogniser.close()
+            self._open_again()
+
+    def _open_again(self) -> None:
+        """A new recogniser stream is given the audio since the last settled word."""
         begins_ms = self._kept.begins_ms
-        self._open(begins_ms if begins_ms is not None else self._now_ms or 0)
+        from_ms = max(begins_ms, self._through_ms) if begins_ms is not None else self._now_ms
+        self._open(from_ms)
         assert self._recogniser is not None
-        self._recogniser.feed(self._kept.pcm())
+        self._recogniser.feed(b"".join(pcm for pcm, _ in self._kept.since(from_ms)))
         if self._speech_ms is not None:
             self._recogniser.speech_started(self._speech_ms)
             if self._silence_ms:
@@ -293,5 +289,9 @@ class Ear:
         self.finished = True
         said: list[Event] = [self._stopped()] if self.speaking else []
         self._speech_ms = None
-        heard = self._words.heard(self._now_ms or self._through_ms, not self._deaf)
+        complete = not self._deaf and self._decoder.failed < MOST_UNDECODED
+        heard = self._words.heard(self._now_ms, complete)
         self._say([*said, heard])
+
+
+__all__ = ["Ear", "EarConfig", "VoiceDetector"]

@@ -79,9 +79,9 @@ class EarWords:
             made_by=MadeBy(made_by.engine, made_by.model, made_by.settings),
         )
 
-    def failed(self, code: str, message: str, retryable: bool) -> Event:
+    def failed(self, code: str, message: str, retryable: bool, *, stage: str = "stt") -> Event:
         return WorkFailed(
-            id=self._new_id(), call_id=self._call_id, stage="stt", code=code, message=message, retryable=retryable
+            id=self._new_id(), call_id=self._call_id, stage=stage, code=code, message=message, retryable=retryable
         )
 
     def heard(self, through_ms: int, complete: bool) -> Event:

@@ -23,6 +23,8 @@ def still_fits(state: CallState, draft: Event) -> bool:
         case ToolReturned():
             return any(tool.id == draft.call for tool in state.talk.tools)
         case AgentChanged():
-            return state.talk.agent != draft.agent
+            # Said again by who goes on with the reply after a takeover: the call is handed over once.
+            is_open = reply is not None and reply.id == draft.cause and not reply.interrupted and not reply.composed
+            return is_open and state.talk.agent != draft.agent
         case _:
             return not state.life.ended_at

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from audio.decoding import PatientDecoder, heard_rate
+from audio.formats import AudioFormat
 from schema import call, speech, stream
 from schema.envelope import AnyEvent, Event, Role
 from workers.case import Case
@@ -21,8 +23,7 @@ class Heard:
     """How far a stream was heard, by whoever heard it."""
 
     stream: str
-    encoding: str
-    sample_rate: int
+    format: AudioFormat  # as it declared
     media_from: int  # position in calls.media to read from
     through_ms: int = 0
     gone: bool = False
@@ -66,7 +67,8 @@ def fold(state: HearingState, event: AnyEvent) -> HearingState:
         case call.CallSealed():
             return replace(state, sealed=True)
         case stream.StreamOpened() if event.stream not in state.streams:
-            heard = Heard(event.stream, event.encoding, event.sample_rate, event.media_end)
+            declared = AudioFormat(event.encoding, event.sample_rate, event.channels)
+            heard = Heard(event.stream, declared, event.media_end)
             return replace(state, streams={**state.streams, event.stream: heard})
         case stream.StreamClosed():
             return _with(state, event.stream, gone=True, last_sequence=event.last_sequence)
@@ -136,7 +138,7 @@ class HearingRole:
         for ear in listening.ears.values() if listening is not None else ():
             ear.stop()
 
-    def gone(self, call_id: str, event: AnyEvent) -> None:
+    def gone(self, call_id: str, event: AnyEvent, why: str) -> None:
         """Nobody hears a call that is over."""
 
     def ear(self, case: Case[HearingState], stream_id: str) -> Ear | None:
@@ -153,6 +155,8 @@ class HearingRole:
             case.work = Listening()
         listening: Listening = case.work
         for heard in state.streams.values():
+            if (ear := listening.ears.get(heard.stream)) is not None:
+                self._retune(case, ear, heard)
             if heard.over or heard.stream in listening.ears:
                 continue
             listening.ears[heard.stream] = self._open(case, heard)
@@ -160,24 +164,32 @@ class HearingRole:
             if heard.gone:
                 self.watch_end(case, heard.stream)
 
+    def _retune(self, case: Case[HearingState], ear: Ear, heard: Heard) -> None:
+        """The call was handed over: its streams are heard on in the new profile's grammar."""
+        config = replace(self._config(case, heard), through_ms=ear.config.through_ms)
+        if not ear.finished and config != ear.config:
+            ear.retune(config)
+
     def _open(self, case: Case[HearingState], heard: Heard) -> Ear:
-        profile, request = self._request(case.state)
-        config = EarConfig(
-            call_id=case.call_id,
-            stream=heard.stream,
-            encoding=heard.encoding,
-            sample_rate=heard.sample_rate,
-            request=replace(request, sample_rate=heard.sample_rate),
-            steps_ms=profile.endpointing.steps,
-            min_words=profile.interruption.min_words,
-            through_ms=heard.through_ms,
-        )
+        config = self._config(case, heard)
         return Ear(
             config,
             self.desk.stt,
-            self.desk.detector(heard.sample_rate),
+            self.desk.detector(config.request.sample_rate),
+            PatientDecoder(heard.format, config.request.sample_rate),
             new_id=self.desk.new_id,
             say=lambda events: self.append(case, events),
+        )
+
+    def _config(self, case: Case[HearingState], heard: Heard) -> EarConfig:
+        profile, request = self._request(case.state)
+        return EarConfig(
+            call_id=case.call_id,
+            stream=heard.stream,
+            request=replace(request, sample_rate=heard_rate(heard.format)),
+            steps_ms=profile.endpointing.steps,
+            min_words=profile.interruption.min_words,
+            through_ms=heard.through_ms,
         )
 
     def _request(self, state: HearingState) -> tuple[Profile, HearingRequest]:

@@ -80,7 +80,7 @@ class LateRole(Generic[S]):
         if task is not None:
             task.cancel()
 
-    def gone(self, call_id: str, event: AnyEvent) -> None:
+    def gone(self, call_id: str, event: AnyEvent, why: str) -> None:
         """Late words change nothing."""
 
     def _start(self, case: Case[S]) -> None:

@@ -28,7 +28,7 @@ class Line:
     epoch: int
     door: str
     mailbox: int
-    encoding: str
+    encoding: str  # of what goes out
     sample_rate: int
     position: int
     reported_at: int  # last sign of the process that holds it
@@ -39,6 +39,9 @@ class Line:
     silent: bool = False  # its process has reported nothing for too long
     heard: bool = False
     heard_whole: bool = True
+    channels: int = 1  # of what goes out
+    packet_ms: int = 0  # of one Opus packet; 0: its usual length
+    degraded: bool = False  # the wire loses or delays too much
 
 
 @dataclass(frozen=True, slots=True)

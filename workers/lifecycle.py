@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from schema import call, speech, stream, turn
+from schema import call, failure, speech, stream, turn
 from schema.envelope import AnyEvent
 from schema.private import plain
 from workers.life import Life, LifeRules, Line
@@ -100,17 +100,24 @@ def _call_started(life: Life, event: call.CallStarted, position: int, at: int) -
 def _stream_opened(life: Life, event: stream.StreamOpened, position: int, at: int) -> Life:
     if event.stream in life.lines:
         return life
+    spoken = event.spoken
     line = Line(
         event.stream,
         len(life.lines) + 1,
         event.door,
         event.mailbox,
-        event.encoding,
-        event.sample_rate,
+        spoken.encoding,
+        spoken.sample_rate,
         position,
         reported_at=at,
+        channels=spoken.channels,
+        packet_ms=spoken.packet_ms,
     )
     return replace(life, lines={**life.lines, event.stream: line}, active_at=at)
+
+
+def _stream_degraded(life: Life, event: stream.StreamDegraded, position: int, at: int) -> Life:
+    return _with_line(life, event.stream, at, degraded=True)
 
 
 def _stream_measured(life: Life, event: stream.StreamMeasured, position: int, at: int) -> Life:
@@ -126,7 +133,9 @@ def _stream_closed(life: Life, event: stream.StreamClosed, position: int, at: in
         return life
     is_current = life.line is not None and life.line.id == event.stream
     gone = _with_line(life, event.stream, at, gone=event.reason, last_sequence=event.last_sequence)
-    if event.reason == "stop" and not life.transferred and is_current:
+    # A carrier that was told to transfer takes the caller away, perhaps before its order is on the log.
+    is_taken_away = life.transferred or life.transfer_owed is not None
+    if event.reason == "stop" and not is_taken_away and is_current:
         return _wants_end(gone, "caller_hung_up")
     if event.reason == "too_long":
         return _wants_end(gone, "too_long")
@@ -171,6 +180,11 @@ def _request_made(life: Life, event: call.RequestMade, position: int, at: int) -
 
 def _call_transferred(life: Life, event: call.CallTransferred, position: int, at: int) -> Life:
     return _wants_end(replace(life, transferred=True), "transferred")
+
+
+def _work_failed(life: Life, event: failure.WorkFailed, position: int, at: int) -> Life:
+    # Nobody can transfer: the wish is not owed any more.
+    return replace(life, transfer_wanted=("", "")) if event.stage == "transfer" else life
 
 
 def _call_reported(life: Life, event: call.CallReported, position: int, at: int) -> Life:
@@ -238,10 +252,12 @@ STEPS: dict[type[msgspec.Struct], Fold] = {
     call.CallStarted: _call_started,
     call.CallTransferred: _call_transferred,
     call.CallReported: _call_reported,
+    failure.WorkFailed: _work_failed,
     call.RequestMade: _request_made,
     call.CallEnded: _call_ended,
     call.CallSealed: _call_sealed,
     stream.StreamOpened: _stream_opened,
+    stream.StreamDegraded: _stream_degraded,
     stream.StreamMeasured: _stream_measured,
     stream.StreamClosed: _stream_closed,
     stream.StreamLost: _stream_lost,

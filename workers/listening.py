@@ -33,6 +33,8 @@ GAP_MS = 300  # an utterance is open, media was read to its end, and nothing cam
 class HearingRuntime(Runtime[HearingState]):
     """A runtime that listens, too."""
 
+    media_wait_ms = MEDIA_WAIT_MS
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         role = self.role
@@ -79,7 +81,7 @@ class HearingRuntime(Runtime[HearingState]):
             await asyncio.sleep(self.limits.wait_ms / 1000)
             return
         await self._look_up_ends()
-        records = await reader.read(max_records=MEDIA_BATCH, wait_ms=MEDIA_WAIT_MS)
+        records = await reader.read(max_records=MEDIA_BATCH, wait_ms=self.media_wait_ms)
         for record in records:
             # What lies beyond a place to be read again comes once more, after what is before it.
             if record.position < self._from.get(record.partition, record.position + 1):

@@ -43,7 +43,7 @@ class Projector:
 
     async def run(self) -> None:
         """Work until cancelled. Raises LogBroken and LogClosed."""
-        membership = await self._log.join("projector", topics.EVENTS.name, self._member)
+        membership = await self._join()
         reader = self._log.reader(topics.EVENTS.name, {})
         try:
             while True:
@@ -56,49 +56,67 @@ class Projector:
             await reader.close()
             await membership.leave()
 
+    async def _join(self) -> Membership:
+        while True:
+            try:
+                return await self._log.join("projector", topics.EVENTS.name, self._member)
+            except LogUnavailable as error:
+                logger.warning("cannot join, trying again", role="projector", error=str(error))
+                await asyncio.sleep(RETRY_S)
+
     async def _step(self, membership: Membership, reader: Reader) -> None:
         if membership.assigned != self._assigned:
-            await self._assign(membership.assigned, reader)
-            # What was withdrawn is another's from here on.
-            await membership.changed(wait_ms=0)
+            await self._take_over(membership, reader)
+            return
         if not self._assigned:
             await membership.changed(wait_ms=WAIT_MS)
             return
         records = await reader.read(max_records=BATCH, wait_ms=WAIT_MS)
         if records:
-            await self._apply(records, reader)
+            await self._apply(records, membership, reader)
             self.lag_ms = max(0, self._now() - records[-1].at)
 
-    async def _assign(self, assigned: frozenset[int], reader: Reader) -> None:
-        self._positions = await self._patiently_positions()
+    async def _take_over(self, membership: Membership, reader: Reader) -> None:
+        """Nothing of the old share is read any more, so that what was withdrawn can go to another at once, even while
+        the database is away."""
+        assigned = membership.assigned
+        reader.assign({})
+        self._assigned = frozenset()
+        await membership.changed(wait_ms=0)
+        if assigned and await self._read_on(assigned, membership, reader):
+            self._assigned = assigned
+
+    async def _read_on(self, assigned: frozenset[int], membership: Membership, reader: Reader) -> bool:
+        """From where the tables stand. False: the share changed while the database was away."""
+        wait_s = RETRY_S
+        while True:
+            try:
+                self._positions = await self._tables.positions()
+                break
+            except ProjectionUnavailable as error:
+                wait_s = await self._wait(error, wait_s)
+                if membership.assigned != assigned:
+                    return False
+        self.available = True
         starts = {}
         for partition in assigned:
             begin = await self._log.begin(topics.EVENTS.name, partition)
             starts[partition] = max(begin, self._positions.get(partition, 0))
         reader.assign(starts)
-        self._assigned = assigned
+        return True
 
-    async def _patiently_positions(self) -> dict[int, int]:
+    async def _apply(self, records: Sequence[Record], membership: Membership, reader: Reader) -> None:
+        """Until it is done, or the share changed: then it is read again, by whoever has it."""
         wait_s = RETRY_S
-        while True:
-            try:
-                positions = await self._tables.positions()
-            except ProjectionUnavailable as error:
-                wait_s = await self._wait(error, wait_s)
-            else:
-                self.available = True
-                return positions
-
-    async def _apply(self, records: Sequence[Record], reader: Reader) -> None:
-        wait_s = RETRY_S
-        while True:
+        while membership.assigned == self._assigned:
             try:
                 self._positions.update(await self._tables.apply(records, self._positions))
             except ProjectionUnavailable as error:
                 wait_s = await self._wait(error, wait_s)
             except PositionTaken as error:
+                # Another projector, or our own commit whose answer was lost: the tables know.
                 logger.warning("another projector was here", error=str(error))
-                await self._assign(self._assigned, reader)
+                await self._read_on(self._assigned, membership, reader)
                 return
             else:
                 self.available = True

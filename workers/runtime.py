@@ -37,6 +37,9 @@ class RuntimeLimits:
     commit_ms: int = 2000
     wait_ms: int = 100  # for records, when no timer is nearer
     retry_ms: int = 100
+    # Once the log was away nobody is silent before they had time to say what they kept meanwhile: ingest tries again
+    # at least once a second.
+    catch_up_ms: int = 3000
     batch: int = 1000
 
 
@@ -66,8 +69,10 @@ class Runtime(Generic[S]):
         owner = f"{self.member}:{incarnation}"
         self.calls: Calls[S] = Calls(role, self.appender, owner=owner, now=now, new_id=new_id)
         self._ends: dict[int, int] = {}  # assigned partition -> the end to reach before it is live
+        self._given: dict[int, int] = {}  # assigned partition -> how often it was given to us when we took it
         self._committed: dict[int, int] = {}
         self._commit_at = 0
+        self._quiet_until = 0  # no timer rings before
         self._reader: Reader | None = None
 
     async def run(self) -> None:
@@ -91,7 +96,7 @@ class Runtime(Generic[S]):
                     await self._step(membership, self._reader)
                 except LogUnavailable as error:
                     logger.warning("log unavailable, trying again", role=self.role.name, error=str(error))
-                    await asyncio.sleep(self.limits.retry_ms / 1000)
+                    await self._pause()
         finally:
             self.calls.release(self._ends)
             await self._reader.close()
@@ -103,11 +108,16 @@ class Runtime(Generic[S]):
                 return await self.log.join(self.role.name, topics.EVENTS.name, self.member)
             except LogUnavailable as error:
                 logger.warning("cannot join, trying again", role=self.role.name, error=str(error))
-                await asyncio.sleep(self.limits.retry_ms / 1000)
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """The log is away: its silence is nobody's."""
+        await asyncio.sleep(self.limits.retry_ms / 1000)
+        self._quiet_until = self.now() + self.limits.catch_up_ms
 
     async def _step(self, membership: Membership, reader: Reader) -> None:
-        if membership.assigned != frozenset(self._ends):
-            await self._assign(membership.assigned, reader)
+        if membership.assigned != frozenset(self._ends) or membership.given != self._given:
+            await self._assign(dict(membership.given), reader)
             # What was withdrawn is another's from here on: its calls were dropped above.
             await membership.changed(wait_ms=0)
         if not self._ends:
@@ -122,20 +132,21 @@ class Runtime(Generic[S]):
         self._repeat_and_readopt()
         await self._commit(reader)
 
-    async def _assign(self, assigned: frozenset[int], reader: Reader) -> None:
-        lost = set(self._ends) - assigned
-        gained = assigned - set(self._ends)
-        self.calls.release(lost)
-        positions = {p: position for p, position in reader.positions().items() if p in assigned}
+    async def _assign(self, given: dict[int, int], reader: Reader) -> None:
+        # What left and came back unseen was perhaps another's meanwhile: lost and gained.
+        kept = {p for p in self._ends if p in given and given[p] == self._given.get(p)}
+        self.calls.release(self._ends.keys() - kept)
+        positions = {p: position for p, position in reader.positions().items() if p in kept}
         committed = await self.log.committed(self.role.name, topics.EVENTS.name)
-        ends = {p: end for p, end in self._ends.items() if p in assigned}
-        for partition in gained:
+        ends = {p: end for p, end in self._ends.items() if p in kept}
+        for partition in given.keys() - kept:
             await self.before_end(partition)
             begin = await self.log.begin(topics.EVENTS.name, partition)
             positions[partition] = max(begin, committed.get(partition, 0))
             ends[partition] = await self.log.end(topics.EVENTS.name, partition)
         reader.assign(positions)
         self._ends = ends
+        self._given = given
         self._committed = dict(committed)
         self._notice_ends(reader)
 
@@ -155,12 +166,14 @@ class Runtime(Generic[S]):
         now = self.now()
         # A timer cannot ring while something is in flight; what is read back wakes the reader by itself.
         ready = [case for case in self.calls.cases.values() if case.owned and not case.flight and not case.held]
-        due = [wait.until - now for case in ready for wait in case.waits]
+        due = [max(wait.until, self._quiet_until) - now for case in ready for wait in case.waits]
         return max(1, min([self.limits.wait_ms, *due]))
 
     async def _ring(self, reader: Reader) -> None:
         """Timers are judged by the log's time, and only by who has read to the log's end."""
         now = self.now()
+        if now < self._quiet_until:
+            return
         for case in list(self.calls.cases.values()):
             if self.calls.due(case, now) is None:
                 continue
@@ -189,6 +202,8 @@ class Runtime(Generic[S]):
         if self.now() < self._commit_at:
             return
         self._commit_at = self.now() + self.limits.commit_ms
+        # A reader need not notice that the log is away; whoever is about to judge a silence has to.
+        await self.log.end(topics.EVENTS.name, next(iter(self._ends)))
         oldest = dict(reader.positions())
         for case in self.calls.cases.values():
             oldest[case.partition] = min(oldest.get(case.partition, case.begin), case.begin)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import structlog
 
-from audio import mulaw
-from audio.formats import AudioFormat
+from audio.encoding import EncodingError, Piece, Spoken, sentence_encoder
+from audio.formats import AudioFormat, pcm16
+from audio.opus import BITRATE, DEGRADED_BITRATE
 from schema.envelope import MadeBy
 from schema.heard import TOLERANCE_MS
 from schema.outbox import OutboxAudio
@@ -21,8 +22,9 @@ from workers.profiles import Profile
 
 logger = structlog.get_logger()
 
-PIECE_MS = 200
 ENGINE_TIMEOUT_S = 15
+# Encoding Opus costs half a millisecond for a tenth of a second: other calls are let in between.
+AT_ONCE_MS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,8 @@ class Speaker:
             self._on_voiced(voiced)
 
     async def _voice(self, sentence: ToSpeak) -> Voiced:
-        rate = sentence.line.sample_rate
-        wire = AudioFormat(sentence.line.encoding, rate)
+        spoken = spoken_to(sentence.line)
+        rate = spoken.format.sample_rate
         voice = sentence.profile.voice if sentence.profile is not None else None
         request = VoiceRequest(
             text=sentence.text,
@@ -100,39 +102,48 @@ class Speaker:
             sample_rate=rate,
             rate_wpm=voice.rate_wpm if voice is not None else 0,
         )
-        made, sent = bytearray(), wire.bytes_of(sentence.from_ms)
-        piece = wire.bytes_of(PIECE_MS)
+        try:
+            encoder = sentence_encoder(spoken, sentence.from_ms)
+        except EncodingError as error:
+            raise EngineError("unsupported_format", str(error), retryable=False) from error
         async for pcm in self._tts.speak(request):
-            made += _encoded(pcm, wire.encoding)
-            while len(made) - sent > piece:
-                self._send(sentence, wire, sent, bytes(made[sent : sent + piece]))
-                sent += piece
-        self._send(sentence, wire, sent, bytes(made[sent:]), last=True)
+            async for part in _parts(pcm, pcm16(rate).bytes_of(AT_ONCE_MS)):
+                for piece in encoder.feed(part):
+                    self._send(sentence, piece)
+        for piece in encoder.finish():
+            self._send(sentence, piece)
         by = self._tts.made_by(request)
-        return Voiced(sentence, max(1, wire.ms_of(len(made))), MadeBy(by.engine, by.model, by.settings))
+        return Voiced(sentence, max(1, encoder.duration_ms), MadeBy(by.engine, by.model, by.settings))
 
-    def _send(self, sentence: ToSpeak, wire: AudioFormat, offset: int, payload: bytes, *, last: bool = False) -> None:
+    def _send(self, sentence: ToSpeak, piece: Piece) -> None:
         message = OutboxAudio(
             call_id=sentence.call_id,
             stream=sentence.line.id,
             reply=sentence.reply,
             sentence=sentence.index,
             sentence_id=sentence.sentence_id,
-            offset_ms=wire.ms_of(offset),
+            offset_ms=piece.offset_ms,
             take=sentence.take,
-            payload=payload,
-            last=last,
+            payload=piece.payload,
+            last=piece.last,
             generation=sentence.generation,
         )
         self._outbound.audio(sentence.line.mailbox, message)
 
 
-def _encoded(pcm: bytes, encoding: str) -> bytes:
-    if encoding == "mulaw":
-        return mulaw.encode(pcm)
-    if encoding == "pcm16":
-        return pcm
-    raise EngineError("unsupported_format", f"no encoder for {encoding}: install the extra 'apps'", retryable=False)
+def spoken_to(line: Line) -> Spoken:
+    """The format a stream is spoken to in; a degraded line's packets are smaller, and repeat what may be lost."""
+    bitrate = DEGRADED_BITRATE if line.degraded else BITRATE
+    wire = AudioFormat(line.encoding, line.sample_rate, line.channels)
+    return Spoken(wire, line.packet_ms, bitrate=bitrate, against_loss=line.degraded)
+
+
+async def _parts(pcm: bytes, size: int) -> AsyncIterator[bytes]:
+    """What an engine made in one go, a little at a time."""
+    for begins in range(0, len(pcm), size):
+        if begins:
+            await asyncio.sleep(0)
+        yield pcm[begins : begins + size]
 
 
 def word_start_ms(text: str, duration_ms: int, heard_ms: int) -> int:

@@ -96,11 +96,14 @@ class Reply:
     sentences: tuple[Sentence, ...] = ()
     composed: bool = False
     hang_up: str = ""
+    unwanted: str = ""  # id of the request that wants it silenced for good
     interrupted: str = ""  # why it is silent; empty while it may sound
     interrupted_at: int = 0
     cleared: bool = False  # its cut playback was reported, or waited for long enough
     orphaned: bool = False  # who composed it is gone, and it is not composed
     tools: int = 0  # how many it called
+    agent: str = ""  # who answers, whoever takes the call over meanwhile
+    profile: str = ""  # hash of the profile it is composed and voiced with
     turn: Turn | None = None
     touched_at: int = 0  # last sign of its playback
     made_by: MadeBy | None = None
@@ -111,7 +114,7 @@ class Talk:
     """Everything that decides whose turn it is."""
 
     rules: TurnRules = TurnRules()
-    has_profile: bool = False
+    has_profile: bool = False  # of the agent that has the call
     agent: str = ""
     language: str = ""
     started_at: int = 0
@@ -134,15 +137,17 @@ class Talk:
     turn: Turn | None = None
     reply: Reply | None = None
     tools: tuple[Tool, ...] = ()
-    returned: tuple[HistoryItem, ...] = ()  # tools that came back while their reply was open
+    returned: tuple[HistoryItem, ...] = ()  # what came while a reply was open: its words come before it
     tool_done: str = ""  # id of a tool.returned to be spoken about
+    handed_over: str = ""  # id of the agent.changed after which the new agent has not spoken
     requests: tuple[tuple[str, str], ...] = ()  # (id, words to say)
     greeted: bool = False
     prompts: int = 0  # since the caller's last turn
     prompt_due: str = ""  # id of the timer that rang
     instruction: str = ""  # words of the request being answered
     quiet_at: int = 0  # since when nobody speaks
-    released: bool = False  # the client said its turn is over: no prompt until it speaks again
+    released: bool = False  # the client said its turn is over: no prompt until audio comes again
+    released_frames: int | None = None  # that had come by the first measurement after it
     paused: bool = False
     ended: bool = False
     dtmf_over: bool = False

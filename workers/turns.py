@@ -6,11 +6,13 @@ the moments at which a timer has to ring.
 
     greet        a stream is open and nobody was greeted          -> StartReply(greeting)
     continue     the open reply lost its owner or its stream      -> Resume
-    barge in     the caller speaks into the open reply            -> Interrupt
+    barge in     the caller speaks into the open reply, or wishes
+                 it silent                                        -> Interrupt
     decide       the interrupted reply: words came / none came    -> Finish / Resume
     finish       everything of the open reply was heard           -> Finish
     take         the caller is done speaking                      -> TakeTurn
-    answer       a turn, a tool, a request or a prompt is open    -> StartReply
+    answer       a turn, a hand-over, a tool, a request or a
+                 prompt is open                                   -> StartReply
     end          the call is over                                 -> Interrupt, Finish, ReturnUnknown
 """
 
@@ -74,7 +76,7 @@ def _greet(talk: Talk) -> Decision | None:
 
 def _continue(talk: Talk) -> Decision | None:
     reply = talk.reply
-    if reply is None or reply.interrupted or not talk.stream or not _may_still_sound(reply):
+    if reply is None or reply.interrupted or reply.unwanted or not talk.stream or not _may_still_sound(reply):
         return None
     if reply.orphaned:
         return _resume(reply, "takeover")
@@ -87,6 +89,8 @@ def _barge_in(talk: Talk) -> Decision | None:
     reply = talk.reply
     if reply is None or reply.interrupted or not _may_still_sound(reply):
         return None
+    if reply.unwanted:
+        return Interrupt(reply.id, "request", reply.unwanted)
     if talk.paused:
         return Interrupt(reply.id, "paused")
     if not talk.rules.interruptible:
@@ -102,7 +106,7 @@ def _decide_interrupted(talk: Talk) -> Decision | None:
     reply = talk.reply
     if reply is None or not reply.interrupted or not _is_silent(talk, reply):
         return None
-    if talk.said:
+    if talk.said or reply.unwanted:
         return Finish(reply.id, interrupted=True)
     if talk.paused or talk.speaking or not talk.stream:
         return None
@@ -163,6 +167,8 @@ def _answer(talk: Talk) -> Decision | None:
         return StartReply("turn", talk.turn.id)
     if talk.said or (talk.speaking and talk.silence_ms == 0):
         return None
+    if talk.handed_over:
+        return StartReply("handover", talk.handed_over)
     if talk.tool_done and not talk.tools:
         return StartReply("tool", talk.tool_done)
     if talk.requests:

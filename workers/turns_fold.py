@@ -77,7 +77,10 @@ def _request_made(talk: Talk, event: call.RequestMade, position: int, at: int) -
     if event.kind == "pause":
         return replace(talk, paused=True)
     if event.kind == "resume":
-        return replace(talk, paused=False, quiet_at=at)
+        # Silence asked for is not asked about afterwards.
+        return replace(talk, paused=False, quiet_at=at, prompt_due="")
+    if event.kind == "interrupt" and talk.reply is not None:
+        return replace(talk, reply=replace(talk.reply, unwanted=event.id))
     return talk
 
 
@@ -89,7 +92,7 @@ def _call_ended(talk: Talk, event: call.CallEnded, position: int, at: int) -> Ta
 
 
 def _stream_opened(talk: Talk, event: stream.StreamOpened, position: int, at: int) -> Talk:
-    return replace(talk, stream=event.stream, quiet_at=at, released=False)
+    return replace(talk, stream=event.stream, quiet_at=at, released=False, released_frames=None)
 
 
 def _stream_gone(talk: Talk, event: Any, position: int, at: int) -> Talk:
@@ -111,6 +114,7 @@ def _speech_started(talk: Talk, event: speech.SpeechStarted, position: int, at: 
         long_enough=False,
         wordless=False,
         released=False,
+        released_frames=None,
     )
 
 
@@ -156,14 +160,25 @@ def _dtmf_pressed(talk: Talk, event: stream.DtmfPressed, position: int, at: int)
 
 
 def _turn_released(talk: Talk, event: stream.TurnReleased, position: int, at: int) -> Talk:
-    return replace(talk, released=True, silence_ms=talk.rules.any_ms)
+    return replace(talk, released=True, released_frames=None, silence_ms=talk.rules.any_ms)
+
+
+def _stream_measured(talk: Talk, event: stream.StreamMeasured, position: int, at: int) -> Talk:
+    """A client that let go of its turn may send nothing for as long as it likes; once it sends, silence counts."""
+    if not talk.released or event.stream != talk.stream:
+        return talk
+    if talk.released_frames is None:
+        return replace(talk, released_frames=event.frames)
+    if event.frames <= talk.released_frames:
+        return talk
+    return replace(talk, released=False, released_frames=None, quiet_at=at)
 
 
 def _timer_rang(talk: Talk, event: turn.TimerRang, position: int, at: int) -> Talk:
     if event.role != "conversation":
         return talk
     match event.name:
-        case "silence":
+        case "silence" if not (talk.released or talk.paused):
             return replace(talk, prompt_due=event.id)
         case "dtmf":
             return replace(talk, dtmf_over=True)
@@ -190,6 +205,7 @@ STEPS: dict[type[msgspec.Struct], Fold] = {
     stream.StreamOpened: _stream_opened,
     stream.StreamClosed: _stream_gone,
     stream.StreamLost: _stream_gone,
+    stream.StreamMeasured: _stream_measured,
     speech.SpeechStarted: _speech_started,
     speech.SpeechPaused: _speech_paused,
     speech.SpeechStopped: _speech_stopped,

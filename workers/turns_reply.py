@@ -11,7 +11,7 @@ import msgspec
 from schema import stream, turn
 from schema.heard import heard_words, presumed_duration_ms
 from schema.private import plain
-from workers.agents import AgentSaid, CallerSaid, ToolReturned
+from workers.agents import AgentSaid, CallerSaid, HandedOver, ToolReturned
 from workers.talk import Reply, Sentence, Talk, Tool, Turn
 
 Fold = Callable[[Talk, Any, int, int], Talk]
@@ -44,6 +44,8 @@ def _reply_started(talk: Talk, event: turn.ReplyStarted, position: int, at: int)
         turn=talk.turn if event.why == "turn" else None,
         touched_at=at,
         made_by=event.made_by,
+        agent=event.agent,
+        profile=event.prompt_hash,
     )
     talk = replace(talk, reply=reply, take=position, wordless=False, prompt_due="")
     match event.why:
@@ -51,7 +53,9 @@ def _reply_started(talk: Talk, event: turn.ReplyStarted, position: int, at: int)
             return replace(talk, greeted=True)
         case "turn":
             # The history the agent is asked with holds what the tools gave back, too.
-            return replace(talk, turn=None, tool_done="", greeted=True)
+            return replace(talk, turn=None, tool_done="", handed_over="", greeted=True)
+        case "handover":
+            return replace(talk, tool_done="", handed_over="")
         case "tool":
             return replace(talk, tool_done="")
         case "prompt":
@@ -144,7 +148,11 @@ def _tool_returned(talk: Talk, event: turn.ToolReturned, position: int, at: int)
 
 
 def _agent_changed(talk: Talk, event: turn.AgentChanged, position: int, at: int) -> Talk:
-    return replace(talk, agent=event.agent)
+    item = HandedOver(event.agent, event.previous)
+    talk = replace(talk, agent=event.agent, has_profile=False, handed_over=event.id)
+    if talk.reply is not None:
+        return replace(talk, returned=(*talk.returned, item))
+    return replace(talk, history=(*talk.history, item))
 
 
 # Playback

@@ -1,4 +1,4 @@
-"""`calltape call`: the carrier simulator places a call that behaves as Twilio's would, and speaks."""
+"""`calltape call`: the other end of a wire places a call, as the carrier or as an app would, and speaks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calltape.app_calls import APP_DOORS
 from calltape.terminal import AsJson, Refused, emit, say
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from clients.script import Script
     from clients.twilio_rest import FakeTwilioRest
 
-DOORS = ("twilio",)
+CARRIER = "twilio"
+DOORS = (CARRIER, *APP_DOORS)
 # An account of nobody's, for a server that does not check (`serve --dev`).
 NO_ACCOUNT = "AC" + 32 * "0"
 
@@ -35,7 +37,10 @@ def call(
     script: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A YAML file of steps, instead of --say and --wav.")
     ] = None,
-    door: Annotated[str, typer.Option(help=f"The protocol: {', '.join(DOORS)}.")] = "twilio",
+    door: Annotated[str, typer.Option(help=f"The protocol: {', '.join(DOORS)}.")] = CARRIER,
+    token: Annotated[
+        str, typer.Option(metavar="JWT", help="Shown at an app's door; default: one signed with CALLTAPE_JWT_SECRET.")
+    ] = "",
     caller: Annotated[str, typer.Option("--from", metavar="NUMBER", help="The caller's number.")] = "+15550100001",
     number: Annotated[str, typer.Option(help="The number called; default: CALLTAPE_TWILIO_PHONE_NUMBER.")] = "",
     heard: Annotated[
@@ -50,22 +55,36 @@ def call(
     unsigned: Annotated[bool, typer.Option("--unsigned", help="Sign nothing, for a server in --dev.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Place a simulated phone call: post the webhook, obey the TwiML, speak, listen, hang up."""
-    from calltape.folders import made_folder
-    from calltape.settings import settings
-    from clients.carrier import CarrierConfig
-
+    """Place a simulated call, by phone or through an app's door: connect, speak, listen, hang up."""
     if not to.startswith(("http://", "https://")):
         raise Refused(f"--to {to!r} is no address: give one such as http://127.0.0.1:8080", code=2)
     if door not in DOORS:
         raise Refused(f"unknown door {door!r}: use one of {', '.join(DOORS)}", code=2)
+    played, on_event = _script(words or [], wav or [], script), _quiet if as_json else _print
+    folder = _folder_for(heard)
+    if door == CARRIER:
+        config = _carrier(to, caller=caller, number=number, unsigned=unsigned)
+        report = asyncio.run(_place(config, played, rest_port=rest_port, on_event=on_event))
+    else:
+        report = asyncio.run(_place_app(door, played, to=to, token=token, on_event=on_event))
+    path = heard or folder / f"{report.call_id}.wav"
+    report.write_heard_wav(path)
+    _tell(report, path, as_json=as_json)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _carrier(to: str, *, caller: str, number: str, unsigned: bool) -> CarrierConfig:
+    from calltape.settings import settings
+    from clients.carrier import CarrierConfig
+
     configured = settings()
     secret = configured.twilio_auth_token.get_secret_value()
     if not secret and not unsigned:
         raise Refused(
             "CALLTAPE_TWILIO_AUTH_TOKEN is not set: set the one the server has, or use --unsigned for serve --dev"
         )
-    config = CarrierConfig(
+    return CarrierConfig(
         to=to,
         account_sid=configured.twilio_account_sid or NO_ACCOUNT,
         auth_token=secret,
@@ -74,14 +93,14 @@ def call(
         public_url=configured.public_url or None,
         unsigned=unsigned,
     )
-    played = _script(words or [], wav or [], script)
-    folder = made_folder(heard.parent if heard else configured.data / "heard")
-    report = asyncio.run(_place(config, played, rest_port=rest_port, on_event=_quiet if as_json else _print))
-    path = heard or folder / f"{report.call_id}.wav"
-    report.write_heard_wav(path)
-    _tell(report, path, as_json=as_json)
-    if not report.ok:
-        raise typer.Exit(1)
+
+
+def _folder_for(heard: Path | None) -> Path:
+    """Made before the call: what was heard must not be lost for want of it."""
+    from calltape.folders import made_folder
+    from calltape.settings import settings
+
+    return made_folder(heard.parent if heard else settings().data / "heard")
 
 
 def _script(words: list[str], wavs: list[Path], path: Path | None) -> Script:
@@ -110,6 +129,16 @@ async def _place(config: CarrierConfig, script: Script, *, rest_port: int | None
         report = await carrier.place_call(script)
         await carrier.settle()
         return report
+
+
+async def _place_app(door: str, script: Script, *, to: str, token: str, on_event: OnEvent) -> CallReport:
+    from calltape.app_calls import place, token_for
+    from calltape.settings import settings
+
+    shown, tenant = token_for(token, settings())
+    async with AsyncExitStack() as stack:
+        voice = await _voice(stack, script)
+        return await place(door, script, to=to, token=shown, tenant=tenant, voice=voice, on_event=on_event)
 
 
 async def _serve_rest(stack: AsyncExitStack, rest: FakeTwilioRest) -> None:

@@ -1,68 +1,74 @@
-"""`calltape serve`: every role and every door in one process."""
+"""`calltape serve`: every role and every door, in one process or each role in its own."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calltape.terminal import Refused, say
+
+if TYPE_CHECKING:
+    from calltape.lifetime import Lifetime
 
 
 def serve(
     dev: Annotated[
         bool, typer.Option("--dev", help="Take unsigned calls, on this machine alone: for trying things.")
     ] = False,
+    processes: Annotated[
+        bool, typer.Option("--processes", help="Each role in a process of its own, restarted when it dies.")
+    ] = False,
+    workers: Annotated[
+        str,
+        typer.Option(
+            metavar="ROLE=N,…", help="With --processes: how many of a role, such as hearing=2 (1 each; 0: none here)."
+        ),
+    ] = "",
 ) -> None:
-    """Answer calls: webhooks, media streams, workers, read models, all in this process."""
+    """Answer calls: webhooks, media streams, workers, read models."""
     from calltape.doors import require_doors
-    from calltape.logs import configure
+    from calltape.lifetime import live
     from calltape.settings import settings
 
+    if workers and not processes:
+        raise Refused("--workers counts processes: it goes with --processes", code=2)
+    require_doors(settings(), dev=dev)
+    if processes:
+        _supervise(workers, dev=dev)
+    else:
+        live("serve", lambda lifetime: _serve(lifetime, dev=dev))
+
+
+def _supervise(workers: str, *, dev: bool) -> None:
+    import asyncio
+
+    from calltape.lifetime import begin_log, refuse_private_log
+    from calltape.settings import settings
+    from calltape.supervise import counted, metrics_line, posts, supervise
+
     configured = settings()
-    configure(level=configured.log_level, form=configured.log_format, with_pii=configured.log_pii)
-    require_doors(configured, dev=dev)
-    failure = _with_fast_loop(dev)
-    if failure is not None:
-        raise Refused(f"the server stopped: {_first_cause(failure)}")
+    refuse_private_log(configured)
+    manned = posts(configured, counted(workers, configured), dev=dev)
+    begin_log(configured, process="supervisor")
+    if configured.metrics_port:
+        say(metrics_line(configured, manned))
+    asyncio.run(supervise(manned))
 
 
-def _first_cause(failure: BaseException) -> BaseException:
-    """A group says only that something failed; its first member says what."""
-    while isinstance(failure, BaseExceptionGroup):
-        failure = failure.exceptions[0]
-    return failure
-
-
-def _with_fast_loop(dev: bool) -> BaseException | None:
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(dev))
-
-
-async def _serve(dev: bool) -> BaseException | None:
-    """Until SIGTERM, SIGINT or a broken part; returns what broke."""
+async def _serve(lifetime: Lifetime, *, dev: bool) -> None:
     from calltape.doors import announcement
+    from calltape.lifetime import health_told
     from calltape.serving import opened_ingest
     from calltape.settings import settings
     from calltape.wiring import ROLES, House
 
     configured = settings()
-    stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
     roles = [name for name in ROLES if name != "recorder" or configured.record != "off"]
-    async with House(configured) as house:
+    async with House(configured) as house, health_told(house, roles):
         await house.start(roles)
         async with opened_ingest(house, dev=dev) as port:
             for line in announcement(configured, dev=dev, port=port):
                 say(line)
-            assert house.failed is not None
-            house.failed.add_done_callback(lambda _: stop.set())
-            await stop.wait()
-            if not house.failed.done():
-                say("Stopping: calls in progress are closed in a quiet moment.")
-        return house.failed.result() if house.failed.done() else None
+            await lifetime.spend(house)
+            say("Stopping: calls in progress are closed in a quiet moment.")

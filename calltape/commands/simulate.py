@@ -1,4 +1,4 @@
-"""`calltape simulate`: whole calls with random faults on virtual time; every failure comes back from its seed."""
+"""`calltape simulate`: the whole house with random faults on virtual time; every failure comes back from its seed."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import typer
 from calltape.terminal import AsJson, emit, say, table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from calltape.simulation.run import Result
 
 
 def simulate(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many calls, each with its own faults.")] = 100,
     from_seed: Annotated[int, typer.Option("--from-seed", min=0, help="The first seed.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="How many processes share the calls.")] = 1,
     show: Annotated[bool, typer.Option("--show", help="Print the events of every seed that failed.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate calls while workers die, freeze and are doubled, and the log loses and repeats; exit 0 if all held."""
-    from calltape.simulation.run import simulate as run_seeds
-
     if as_json:
-        result = run_seeds(seeds, from_seed)
+        result = _run(seeds, from_seed, jobs)
         emit(result.as_json())
     else:
-        result = _with_progress(seeds, from_seed)
+        result = _with_progress(seeds, from_seed, jobs)
         _tell(result)
     if show:
         _show(result)
@@ -33,11 +34,18 @@ def simulate(
         raise typer.Exit(1)
 
 
-def _with_progress(seeds: int, from_seed: int) -> Result:
+def _run(seeds: int, from_seed: int, jobs: int, on_progress: Callable[[int, Result], None] | None = None) -> Result:
+    from calltape.simulation.run import simulate as run_seeds
+    from calltape.simulation.run import simulate_beside
+
+    if jobs == 1:
+        return run_seeds(seeds, from_seed, on_progress)
+    return simulate_beside(seeds, from_seed, jobs, on_progress)
+
+
+def _with_progress(seeds: int, from_seed: int, jobs: int) -> Result:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from calltape.simulation.run import simulate as run_seeds
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -47,7 +55,7 @@ def _with_progress(seeds: int, from_seed: int) -> Result:
             failed = len({failure.seed for failure in so_far.failed})
             progress.update(bar, advance=1, description=f"calls, {failed} failed" if failed else "calls")
 
-        return run_seeds(seeds, from_seed, on_progress)
+        return _run(seeds, from_seed, jobs, on_progress)
 
 
 def _tell(result: Result) -> None:

@@ -19,25 +19,21 @@ def token(
     as_json: AsJson = False,
 ) -> None:
     """Print a JWT, and nothing else, signed with CALLTAPE_JWT_SECRET."""
-    import jwt
-
+    from calltape.limits import token_secrets
     from calltape.settings import settings
     from calltape.world import now
+    from ingest.tokens import TokenMistake, issue
 
-    configured = settings()
-    secret = configured.jwt_secret.get_secret_value()
-    if not secret:
+    secrets = token_secrets(settings())
+    if not secrets.secret:
         raise Refused("CALLTAPE_JWT_SECRET is not set: set it to at least 32 bytes (`openssl rand -hex 32`)")
-    issued = int(now().timestamp())
-    claims: dict[str, str | int] = {
-        configured.jwt_tenant_claim: tenant,
-        "scope": " ".join(_scopes(scope)),
-        "iat": issued,
-        "exp": issued + 60 * minutes,
-    }
-    asked_for = {"sub": subject, "iss": configured.jwt_issuer, "aud": configured.jwt_audience}
-    claims |= {claim: value for claim, value in asked_for.items() if value}
-    signed = jwt.encode(claims, secret, algorithm="HS256")
+    issued_at, scopes = int(now().timestamp()), _scopes(scope)
+    try:
+        signed, claims = issue(
+            secrets, tenant=tenant, subject=subject, scopes=scopes, issued_at=issued_at, valid_s=60 * minutes
+        )
+    except TokenMistake as mistake:
+        raise Refused(str(mistake), code=2) from mistake
     if as_json:
         emit({"token": signed, "claims": claims})
     else:

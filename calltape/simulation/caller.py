@@ -4,50 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from random import Random
 from typing import Literal
 
 from calltape.simulation import socket, voice
+from calltape.simulation.carrier import Ear, Writer
 from calltape.simulation.script import Step
 from calltape.simulation.socket import Socket
 
 LONGEST_WAIT_S = 8.0
 PATIENCE_S = 30.0  # after goodbye, for the other side to hang up
-
-
-class Ear:
-    """Plays what comes at real pace, echoes marks when they were played, and all of them at once when cleared."""
-
-    def __init__(self, reply: Callable[[socket.Message], None]) -> None:
-        self._reply = reply
-        self._pending: deque[tuple[str, asyncio.TimerHandle]] = deque()
-        self.plays_until = 0.0
-        self.heard_once = False
-
-    def receive(self, message: socket.Message) -> None:
-        loop = asyncio.get_running_loop()
-        match message:
-            case socket.Audio(payload):
-                self.plays_until = max(loop.time(), self.plays_until) + len(payload) / 8000
-                self.heard_once = True
-            case socket.Mark(name):
-                self._pending.append((name, loop.call_at(max(loop.time(), self.plays_until), self._echo)))
-            case socket.Clear():
-                self.plays_until = loop.time()
-                while self._pending:
-                    self._pending[0][1].cancel()
-                    self._echo()
-
-    def stop(self) -> None:
-        while self._pending:
-            self._pending.popleft()[1].cancel()
-        self.plays_until = 0.0
-
-    def _echo(self) -> None:
-        name, _ = self._pending.popleft()
-        self._reply(socket.Mark(name))
 
 
 class Caller:
@@ -59,22 +27,28 @@ class Caller:
         script: tuple[Step, ...],
         *,
         chance: Random,
+        ring: Callable[[str], Awaitable[bool]],
         dial: Callable[[str, str, bool], Socket | None],
         tick_ms: int,
+        frame_ms: int,
     ) -> None:
-        """`dial(call_id, stream, begins)` gives a socket, or None while no door answers."""
+        """`ring` asks the voice webhook; `dial(call_id, stream, begins)` gives a socket, or None: no door answers."""
         self.call_id = call_id
         self.over = asyncio.Event()
         self.streams: list[str] = []
+        # Half of them come through the webhook, which says that the call begins; the others' sockets say so.
+        self.rings = chance.random() < 0.5
         self._script = script
         self._chance = chance
+        self._ring = ring
         self._dial = dial
         self._tick_ms = tick_ms
+        self._frame_ms = frame_ms
         self._wire: Socket | None = None
-        self._ear = Ear(self._send)
+        self._writer = Writer("", call_id)
+        self.ear = Ear(lambda name: self._write(self._writer.mark(name)))
         self._say: deque[bytes] = deque()
         self._muted_until = 0.0
-        self._opened_at = 0.0
         self._sent_ms = 0
         self._lost = asyncio.Event()
         self._is_connected = asyncio.Event()
@@ -93,7 +67,11 @@ class Caller:
             await self.over.wait()
             for task in (*beside, acting):
                 task.cancel()
-        self._hang_up("stop")
+        self._hang_up()
+
+    def released(self) -> None:
+        """The carrier takes the caller away."""
+        self.over.set()
 
     def socket_died(self, door_name: str) -> None:
         """The door's process is gone: the peer sees its socket close a moment later."""
@@ -116,10 +94,10 @@ class Caller:
             return
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self._ear.heard_once = False
+        self.ear.heard_once = False
         while loop.time() < began + LONGEST_WAIT_S:
             await asyncio.sleep(0.1)
-            if self._ear.heard_once and loop.time() > self._ear.plays_until + 0.5 and not self._say:
+            if self.ear.heard_once and loop.time() > self.ear.plays_until + 0.5 and not self._say:
                 return
 
     async def _do(self, step: Step) -> None:
@@ -131,7 +109,7 @@ class Caller:
                 self._say.extend([voice.frame_of(voice.COUGH)] * (step.ms // voice.FRAME_MS))
             case "key":
                 for digit in step.words:
-                    self._send(socket.Key(str(digit)))
+                    self._write(self._writer.key(str(digit)))
                     await asyncio.sleep(0.3)
             case "type":
                 self._send(socket.Typed(" ".join(voice.text_of(word) for word in step.words)))
@@ -153,7 +131,8 @@ class Caller:
     async def _wish(self, step: Step) -> None:
         """Somebody at a screen wants something of the call; a pause is taken back."""
         number = f"{self.call_id}-wish-{step.words[0]}"
-        self._send(socket.Wish(number, step.wish, f"please {step.words[0]}."))
+        to = f"+1555{step.words[0]:07}" if step.wish == "transfer" else ""
+        self._send(socket.Wish(number, step.wish, f"please {step.words[0]}.", to))
         if step.wish == "pause":
             await asyncio.sleep(2)
             await self._connected()
@@ -177,7 +156,9 @@ class Caller:
             return
         self._away_until = asyncio.get_running_loop().time() + away_s
         wire.cut()
-        asyncio.get_running_loop().call_later(self._chance.random() * 8, wire.to_door, socket.Close("peer_lost"))
+        if self._chance.random() < 0.7:
+            lost = socket.Close(socket.ABNORMAL)
+            asyncio.get_running_loop().call_later(self._chance.random() * 8, wire.to_door, lost)
         self._lose(wire)
         await asyncio.sleep(away_s)
 
@@ -185,61 +166,80 @@ class Caller:
         loop = asyncio.get_running_loop()
         while True:
             if loop.time() >= self._away_until:
-                stream = f"{self.call_id}.{len(self.streams) + 1}"
-                # Of those who come back some say again that the call begins, as apps and webhooks do.
-                begins = not self.streams or self._chance.random() < 0.5
-                wire = self._dial(self.call_id, stream, begins)
+                wire = await self._connect()
                 if wire is not None:
                     self._use(wire)
                     await self._lost.wait()
             await asyncio.sleep(0.2 + self._chance.random())
 
+    async def _connect(self) -> Socket | None:
+        if self.rings:
+            return self._dial(self.call_id, self._next_stream(), False) if await self._ring(self.call_id) else None
+        # Of those who come back some say again that the call begins, as apps do.
+        return self._dial(self.call_id, self._next_stream(), not self.streams or self._chance.random() < 0.5)
+
+    def _next_stream(self) -> str:
+        return f"{self.call_id}.{len(self.streams) + 1}"
+
     def _use(self, wire: Socket) -> None:
-        self.streams.append(wire.stream)
+        self.streams.append(wire.name)
         self._lost.clear()
         self._is_connected.set()
-        self._ear.stop()
+        self.ear.stop()
         self._wire = wire
-        self._opened_at = asyncio.get_running_loop().time()
-        self._sent_ms = 0
+        self._writer = Writer(wire.name, self.call_id)
+        self._sent_ms = self._chance.choice((0, 120))
         wire.at_caller = lambda message: self._receive(wire, message)
+        self._send(socket.Text(self._writer.begin()))
 
     def _receive(self, wire: Socket, message: socket.Message) -> None:
-        if wire is not self._wire:
-            return
         if isinstance(message, socket.Close):
+            wire.to_door(socket.Close(message.code))
             self._lose(wire)
             if message.reason == "ended":
                 self.over.set()
-            return
-        self._ear.receive(message)
+        elif isinstance(message, socket.Text) and wire is self._wire:
+            for frame in message.frames:
+                self.ear.receive(wire.name, frame)
 
     def _lose(self, wire: Socket) -> None:
         if wire is self._wire:
             self._wire = None
-            self._ear.stop()
+            self.ear.stop()
             self._say.clear()
             self._lost.set()
             self._is_connected.clear()
 
-    def _hang_up(self, reason: str) -> None:
-        if self._wire is not None:
-            self._wire.to_door(socket.Close(reason))
-            self._wire = None
+    def _hang_up(self) -> None:
+        """The carrier says so, and closes; when it does not, the door has to."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.to_door(socket.Text((self._writer.stop(),)))
+            if self._chance.random() < 0.7:
+                delay = self._chance.random() * 2
+                asyncio.get_running_loop().call_later(delay, wire.to_door, socket.Close())
 
     def _send(self, message: socket.Message) -> None:
         if self._wire is not None:
             self._wire.to_door(message)
 
+    def _write(self, frame: str) -> None:
+        self._send(socket.Text((frame,)))
+
     async def _talk(self) -> None:
         """Audio at real pace, speech or silence; nothing while muted."""
         loop = asyncio.get_running_loop()
-        frames = self._tick_ms // voice.FRAME_MS
+        each = self._frame_ms // voice.FRAME_MS
         while True:
             await asyncio.sleep(self._tick_ms / 1000)
             if self._wire is None:
                 continue
-            payloads = tuple(self._say.popleft() if self._say else voice.SILENCE for _ in range(frames))
+            begins = range(self._sent_ms, self._sent_ms + self._tick_ms, self._frame_ms)
+            payloads = [b"".join(self._frames(each)) for _ in begins]
             if loop.time() >= self._muted_until:
-                self._send(socket.Frames(self._sent_ms, payloads))
+                self._send(socket.Text(tuple(map(self._writer.media, begins, payloads))))
             self._sent_ms += self._tick_ms
+
+    def _frames(self, count: int) -> Iterator[bytes]:
+        say = self._say
+        return (say.popleft() if say else voice.SILENCE for _ in range(count))

@@ -1,247 +1,184 @@
-"""A small ingest: the real tape and the real playlist behind a socket that carries values instead of bytes."""
+"""A process of ingest as it ships, behind sockets and webhooks that carry values instead of bytes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 from calltape.simulation import socket
 from calltape.simulation.faulty_log import LogPort
 from calltape.simulation.process import Process
 from calltape.simulation.socket import Socket
-from eventlog.port import LogUnavailable
-from ingest import playing
-from ingest.config import Pace
-from ingest.playing import Playlist
+from calltape.simulation.websocket import Transport, WebSocket
+from eventlog.port import LogUnavailable, Reader
+from ingest import beat, outbox
+from ingest.admission import Admitted
+from ingest.config import IngestConfig
+from ingest.desk import Desk
+from ingest.dialects.base import Began
+from ingest.dialects.twilio import TwilioDialect
+from ingest.session import Session
 from ingest.tally import Tally
-from ingest.tape import Line, Tape
-from schema.call import CallEnded, CallStarted, RequestMade
+from ingest.tape import Tape
+from schema.call import CallReported, CallStarted, RequestMade
 from schema.envelope import Event
-from schema.outbox import OutboxAudio, OutboxMessage
-from schema.registry import decode, unpack_outbox
-from schema.stream import (
-    DtmfPressed,
-    PlaybackCleared,
-    PlaybackMarked,
-    PlaybackStarted,
-    StreamClosed,
-    StreamLost,
-    StreamMeasured,
-    StreamOpened,
-    StreamSuperseded,
-    TextTyped,
-    TurnReleased,
-)
-from schema.topics import EVENTS, MEDIA, OUTBOX, partition_of
+from schema.stream import TextTyped, TurnReleased
+from schema.topics import EVENTS, partition_of
 
-BEAT_S = 0.04
-MEASURE_S = 5.0
+AGENT = "toy"
+DRAIN_S = 10.0
+LOOK_S = 0.1
+START_AGAIN_S = 0.5
 
 
 class Door:
     """One ingest process: all its streams share a tape and a mailbox."""
 
     def __init__(
-        self, process: Process, log: LogPort, *, mailbox: int, now: Callable[[], int], new_id: Callable[[], str]
+        self, process: Process, log: LogPort, *, instance: str, now: Callable[[], int], new_id: Callable[[], str]
     ) -> None:
         self.process = process
-        self.log = log
-        self.mailbox = mailbox
-        self.now = now
-        self.new_id = new_id
-        self.tape = Tape(log, clock=now, tally=Tally(), tick_ms=20)
-        self.sessions: dict[str, Session] = {}
+        self._leaving = asyncio.Event()
+        self._config = IngestConfig(instance=instance)
+        self._log = log
+        self._now = now
+        self._new_id = new_id
+        self._desk: Desk | None = None
         self._arrived: asyncio.Queue[Socket] = asyncio.Queue(100)
+
+    @property
+    def is_open(self) -> bool:
+        return self._desk is not None and not self._leaving.is_set()
 
     def connect(self, wire: Socket) -> None:
         """A caller's socket arrives."""
+        ws = WebSocket(wire)
+        wire.at_door = lambda message: self._take_early(ws, message)
         self._arrived.put_nowait(wire)
+        wire.ws = ws
+
+    def leave(self) -> None:
+        """SIGTERM."""
+        self._leaving.set()
 
     async def run(self) -> None:
-        """Until it is cancelled or killed."""
-        end = await self.log.end(OUTBOX.name, self.mailbox)
-        async with self.tape, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listen(end))
-            while True:
-                wire = await self._arrived.get()
-                session = Session(self, wire)
-                self.sessions[wire.stream] = session
-                tasks.create_task(session.run())
+        """Until it is cancelled or killed, or was asked to leave and has left."""
+        desk, mailbox = await self._start()
+        async with desk.tape:
+            self._desk = desk
+            with suppress(_Left):
+                await self._work(desk, mailbox)
 
-    async def _listen(self, position: int) -> None:
-        reader = self.log.reader(OUTBOX.name, {self.mailbox: position})
+    async def _start(self) -> tuple[Desk, Reader]:
         while True:
             try:
-                records = await reader.read(wait_ms=5000)
+                return await self._prepare()
             except LogUnavailable:
-                continue
-            for record in records:
-                message = unpack_outbox(record.value)
-                session = self.sessions.get(message.stream)
-                if session is not None:
-                    session.take(message)
+                await asyncio.sleep(START_AGAIN_S)  # it ends, and its supervisor starts it again
 
-
-class Session:
-    """One stream."""
-
-    def __init__(self, door: Door, wire: Socket) -> None:
-        self.door = door
-        self.wire = wire
-        self.playlist = Playlist(pace=Pace(), bytes_per_ms=8)
-        partition = partition_of(wire.call_id, EVENTS.partitions)
-        self.line = Line(call_id=wire.call_id, tenant_id="default", stream=wire.stream, partition=partition)
-        self.frames = 0
-        self._over = asyncio.Event()
-        self._beats: asyncio.TimerHandle | None = None
-        self._spoken_ms = 0
-
-    async def run(self) -> None:
-        """Open, measure, close."""
-        wire, tape, now = self.wire, self.door.tape, self.door.now
-        partition = await self._partition()
-        if wire.begins:
-            begun = CallStarted(id=self.door.new_id(), call_id=wire.call_id, channel="raw", source=wire.stream)
-            await tape.tell(begun, partition)
-        self.line.partition = partition
-        end = await self.door.log.end(MEDIA.name, partition)
-        opened = StreamOpened(
-            **self._envelope(), stream=wire.stream, door="raw", mailbox=self.door.mailbox, media_end=end
+    async def _prepare(self) -> tuple[Desk, Reader]:
+        config, log = self._config, self._log
+        tape = Tape(log, clock=self._now, tally=Tally(), tick_ms=config.tick_ms)
+        desk = Desk(
+            config=config,
+            log=log,
+            tape=tape,
+            tally=Tally(),
+            now=self._now,
+            clock=self._now,
+            new_id=self._new_id,
+            partitions=await log.partitions(EVENTS.name),
         )
-        await tape.tell(opened, partition)
-        wire.at_door = self.receive
-        while not self._over.is_set():
-            try:
-                async with asyncio.timeout(MEASURE_S):
-                    await self._over.wait()
-            except TimeoutError:
-                self._measure(now())
+        return desk, await outbox.open_mailbox(desk)
 
-    async def _partition(self) -> int:
-        return partition_of(self.wire.call_id, await self.door.log.partitions(EVENTS.name))
+    async def _work(self, desk: Desk, mailbox: Reader) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for part in (outbox.deliver(desk, mailbox), beat.pace(desk), beat.look_after(desk)):
+                    tasks.create_task(part)
+                tasks.create_task(self._leave_when_asked(desk))
+                while True:
+                    wire = await self._arrived.get()
+                    tasks.create_task(self._serve(desk, wire))
+        except* _Left:
+            raise _Left from None
 
-    def take(self, message: OutboxMessage) -> None:
-        """Something from the mailbox."""
-        if self._over.is_set():
-            return
-        now = self.door.now()
-        if isinstance(message, OutboxAudio):
-            self.playlist.audio(message, now)
-            self._beat()
-            return
-        event = decode(message.body)
-        acts = self.playlist.fact(message.position, event, now)
-        if acts is None and not isinstance(event, CallEnded):
-            return
-        self._do(acts or [])
-        self._beat()
-        if isinstance(event, StreamLost) and event.stream == self.wire.stream:
-            self._close("lost")
-        if isinstance(event, StreamSuperseded) and event.stream == self.wire.stream:
-            self._close("superseded")
-        if isinstance(event, CallEnded):
-            self._close("ended")
+    async def _serve(self, desk: Desk, wire: Socket) -> None:
+        ws: WebSocket = wire.ws
+        transport = cast("asyncio.Transport", Transport(wire, ws))
+        begins = wire.begins
 
-    def receive(self, message: socket.Message) -> None:
-        """Something from the caller."""
-        if self._over.is_set():
-            return
+        def admit(began: Began) -> Admitted:
+            return Admitted(began.call_id, agent=AGENT, starts_call=begins)
+
+        session = Session(desk, cast("Any", ws), transport, TwilioDialect(), admit)
+        wire.at_door = lambda message: self._take(desk, session, ws, message)
+        await session.run()
+        ws.lose()
+
+    async def _leave_when_asked(self, desk: Desk) -> None:
+        """As `ingest.app.Ingest.drain` does: each socket goes when nobody speaks, at the latest after a while."""
+        await self._leaving.wait()
+        until = self._now() + DRAIN_S * 1000
+        while desk.sockets or not self._arrived.empty():
+            now = self._now()
+            for session in tuple(desk.sockets):
+                if now >= until or session.is_quiet(now):
+                    session.shut("restart", "the server restarts; connect again")
+            await asyncio.sleep(LOOK_S)
+            if now >= until + 5000:
+                break
+        raise _Left
+
+    # What comes from outside
+
+    def _take_early(self, ws: WebSocket, message: socket.Message) -> None:
+        if isinstance(message, socket.Text | socket.Close):
+            ws.arrive(message)
+
+    def _take(self, desk: Desk, session: Session, ws: WebSocket, message: socket.Message) -> None:
+        """Twilio's words go to the session; the few an app would say come beside it."""
+        line = session.line
         match message:
-            case socket.Frames(ms, payloads):
-                for number, payload in enumerate(payloads):
-                    self.door.tape.hear(self.line, ms + 20 * number, payload)
-                self.frames += len(payloads)
-            case socket.Key(digit):
-                pressed = DtmfPressed(**self._envelope(), stream=self.wire.stream, digit=digit)
-                self.door.tape.say(pressed, self.line.partition)
-            case socket.Typed(text):
-                self.door.tape.say(
-                    TextTyped(**self._envelope(), stream=self.wire.stream, text=text), self.line.partition
-                )
-            case socket.Released():
-                self.door.tape.say(TurnReleased(**self._envelope(), stream=self.wire.stream), self.line.partition)
-            case socket.Wish(id_, kind, text):
-                wished = RequestMade(
-                    id=self.door.new_id(), call_id=self.wire.call_id, source=id_, kind=kind, by="somebody", text=text
-                )
-                self.door.tape.say(wished, self.line.partition)
-            case socket.Mark(name):
-                self._do(self.playlist.echoed(name, self.door.now()) or [])
-                self._beat()
-            case socket.Close(reason):
-                self._close(reason)
+            case socket.Text() | socket.Close():
+                ws.arrive(message)
+            case socket.Typed(text) if line is not None and session.stream in desk.sessions:
+                desk.say(line, TextTyped, text=text)
+            case socket.Released() if line is not None and session.stream in desk.sessions:
+                desk.say(line, TurnReleased)
+            case socket.Wish(id_, kind, text, to):
+                call_id = line.call_id if line is not None else ""
+                if call_id:
+                    wished = RequestMade(
+                        id=self._new_id(), call_id=call_id, source=id_, kind=kind, by="somebody", text=text, to=to
+                    )
+                    desk.tape.say(wished, partition_of(call_id, desk.partitions))
 
-    def _close(self, reason: str) -> None:
-        self._over.set()
-        now = self.door.now()
-        if self._beats is not None:
-            self._beats.cancel()
-        self._do(self.playlist.lost(now))
-        self.wire.to_caller(socket.Close(reason))
-        self.door.tape.close_line(self.line, lambda line: self._closed(line, reason))
-
-    def _closed(self, line: Line, reason: str) -> StreamClosed:
-        return StreamClosed(**self._envelope(), stream=line.stream, reason=reason, last_sequence=line.media_sequence)
-
-    def _beat(self) -> None:
-        if self._beats is not None:
-            self._beats.cancel()
-            self._beats = None
-        if self._over.is_set():
-            return
-        self._do(self.playlist.due(self.door.now()))
-        if self.playlist.wants_beat:
-            self._beats = asyncio.get_running_loop().call_later(BEAT_S, self._beat)
-
-    def _do(self, acts: list[playing.Act]) -> None:
-        for act in acts:
-            self._do_one(act)
-
-    def _do_one(self, act: playing.Act) -> None:
-        match act:
-            case playing.Write():
-                self._write(act)
-            case playing.Clear():
-                self.wire.to_caller(socket.Clear())
-            case playing.Started(reply, sentence, waited_ms, offset_ms):
-                self._told(PlaybackStarted, reply, sentence, waited_ms=waited_ms, offset_ms=offset_ms)
-            case playing.Marked(reply, sentence, heard_ms, last):
-                self._told(PlaybackMarked, reply, sentence, heard_ms=heard_ms, last=last)
-            case playing.Cleared(reply, sentence, heard_ms, estimated):
-                self._told(PlaybackCleared, reply, sentence, heard_ms=heard_ms, estimated=estimated)
-
-    def _write(self, act: playing.Write) -> None:
-        self.door.tape.spoke(
-            self.line,
-            ms=self._spoken_ms,
-            payload=act.payload,
-            reply=act.reply,
-            sentence=act.sentence,
-            offset_ms=act.offset_ms,
+    async def ring(self, call_id: str) -> bool:
+        """The carrier's voice webhook: it tells who is calling, and is answered when that is on the log."""
+        return await self._hook(
+            CallStarted(id=self._new_id(), call_id=call_id, channel="twilio", agent=AGENT, source=f"{call_id}:voice")
         )
-        self._spoken_ms += len(act.payload) // 8
-        self.wire.to_caller(socket.Audio(act.payload))
-        self.wire.to_caller(socket.Mark(act.mark))
 
-    def _told(self, kind: Callable[..., Event], reply: str, sentence: int, **fields: Any) -> None:
-        event = kind(**self._envelope(), stream=self.wire.stream, reply=reply, sentence=sentence, **fields)
-        self.door.tape.say(event, self.line.partition)
-
-    def _measure(self, now: int) -> None:
-        measured = StreamMeasured(
-            **self._envelope(),
-            stream=self.wire.stream,
-            frames=self.frames,
-            buffered_ms=self.playlist.ahead_ms(now),
-            outbox_through=self.playlist.through,
+    async def report(self, call_id: str, status: str, sequence: int) -> bool:
+        """The carrier's status callback."""
+        return await self._hook(
+            CallReported(id=self._new_id(), call_id=call_id, source=call_id, sequence=sequence, status=status)
         )
-        self.door.tape.say(measured, self.line.partition)
 
-    def _envelope(self) -> dict[str, Any]:
-        return {
-            "id": self.door.new_id(),
-            "call_id": self.wire.call_id,
-            "source": self.wire.stream,
-            "sequence": self.line.next_sequence(),
-        }
+    async def _hook(self, event: Event) -> bool:
+        desk = self._desk
+        if desk is None:
+            return False
+        try:
+            async with asyncio.timeout(self._config.limits.webhook_ms / 1000):
+                await desk.tape.tell(event, partition_of(event.call_id, desk.partitions))
+        except TimeoutError:
+            return False
+        return True
+
+
+class _Left(Exception):
+    """The process has closed its doors and may end."""

@@ -37,6 +37,16 @@ PROFILE = Profile(
 )
 
 
+# Longer than any engine is waited for.
+LATEST_S = 25.0
+
+
+def lateness(chance: Random, slowest_ms: int, late: float, *, steep: int = 1) -> float:
+    """Seconds until an engine answers: soon, or now and then (`late`) after whoever asked has given it up."""
+    soon = chance.random() ** steep * slowest_ms / 1000
+    return chance.uniform(2, LATEST_S) if late and chance.random() < late else soon
+
+
 class ToyDetector:
     """Voiced is what is not silence."""
 
@@ -47,14 +57,30 @@ class ToyDetector:
 
 
 class ToySpeechToText:
-    """Reads the words out of the frames. An utterance whose last word is even is complete."""
+    """Reads the words out of the frames. Whether an utterance is complete hangs on its last word.
+
+    Two of them need not agree where an utterance ends: `most_words` settles while the caller still speaks, `tail_ms`
+    leaves the silence behind so much of it to the next utterance.
+    """
 
     capabilities = SpeechToTextCapabilities("toy", interim=True, grammar=False, words=True)
 
-    def __init__(self, chance: Random, *, failing: float = 0.0, slowest_ms: int = 300) -> None:
+    def __init__(
+        self,
+        chance: Random,
+        *,
+        failing: float = 0.0,
+        slowest_ms: int = 300,
+        late: float = 0.0,
+        most_words: int = 0,
+        tail_ms: int | None = None,
+    ) -> None:
         self.chance = chance
         self.failing = failing
         self.slowest_ms = slowest_ms
+        self.late = late
+        self.most_words = most_words
+        self.tail_ms = tail_ms
 
     def open(self, request: HearingRequest, emit: Callable[[Heard], None]) -> ToySpeechStream:
         return ToySpeechStream(self, request, emit)
@@ -121,6 +147,11 @@ class ToySpeechStream:
         text = voice.text_of(word)
         if word == voice.COUGH or (self._words and self._words[-1].text == text):
             return
+        if self._words and len(self._words) == self._engine.most_words:
+            begins_ms = self._fed_ms - voice.FRAME_MS
+            self._voiced_ms = begins_ms
+            self._settle(begins_ms)
+            self._from_ms, self._voiced_ms = begins_ms, self._fed_ms
         self._words.append(Word(text, self._fed_ms - voice.FRAME_MS, self._fed_ms))
 
     def _is_complete(self) -> bool:
@@ -129,17 +160,21 @@ class ToySpeechStream:
     def _text(self) -> str:
         return " ".join(word.text for word in self._words)
 
-    def _settle(self) -> None:
+    def _settle(self, through_ms: int | None = None) -> None:
         if self._engine.chance.random() < self._engine.failing:
             self._answer(Failed(EngineError("toy_failed", "the toy recogniser gave up", retryable=True)))
             return
         start_ms = self._from_ms if self._from_ms is not None else self._fed_ms
+        if through_ms is None:
+            through_ms = self._fed_ms
+            if self._engine.tail_ms is not None:
+                through_ms = min(through_ms, max(start_ms, self._voiced_ms) + self._engine.tail_ms)
         settled = Settled(
             text=self._text(),
             confidence=0.9,
             start_ms=start_ms,
             end_ms=max(start_ms, self._voiced_ms),
-            through_ms=self._fed_ms,
+            through_ms=through_ms,
             complete=self._is_complete(),
             words=tuple(self._words),
         )
@@ -148,7 +183,7 @@ class ToySpeechStream:
 
     def _answer(self, heard: Heard) -> None:
         loop = asyncio.get_running_loop()
-        delay = self._engine.chance.random() * self._engine.slowest_ms / 1000
+        delay = lateness(self._engine.chance, self._engine.slowest_ms, self._engine.late)
         self._last_at = max(self._last_at + 1e-6, loop.time() + delay)
         loop.call_at(self._last_at, self._say, heard)
 
@@ -163,15 +198,16 @@ class ToyTextToSpeech:
 
     capabilities = TextToSpeechCapabilities("toy", streaming=True)
 
-    def __init__(self, chance: Random, *, failing: float = 0.0, slowest_ms: int = 200) -> None:
+    def __init__(self, chance: Random, *, failing: float = 0.0, slowest_ms: int = 200, late: float = 0.0) -> None:
         self.chance = chance
         self.failing = failing
         self.slowest_ms = slowest_ms
+        self.late = late
 
     async def speak(self, request: VoiceRequest) -> AsyncIterator[bytes]:
         frames = list(voice.spoken(request.text))
         for start in range(0, len(frames), 15):
-            await asyncio.sleep(self.chance.random() * self.slowest_ms / 1000)
+            await asyncio.sleep(lateness(self.chance, self.slowest_ms, self.late))
             if self.chance.random() < self.failing:
                 raise EngineError("toy_mute", "the toy voice broke", retryable=True)
             yield b"".join(frames[start : start + 15])
@@ -189,17 +225,18 @@ class ToyTextToSpeech:
 class ToyAgent:
     """A function of the conversation: the same question in the same place gets the same answer."""
 
-    def __init__(self, chance: Random, *, failing: float = 0.0, slowest_ms: int = 500) -> None:
+    def __init__(self, chance: Random, *, failing: float = 0.0, slowest_ms: int = 500, late: float = 0.0) -> None:
         self.chance = chance
         self.failing = failing
         self.slowest_ms = slowest_ms
+        self.late = late
 
     def made_by(self) -> MadeBy:
         return MadeBy("toy", "rules", "")
 
     async def reply(self, conversation: Conversation) -> AsyncIterator[Said]:
         for said in answer(conversation):
-            await asyncio.sleep(self.chance.random() ** 3 * self.slowest_ms / 1000)
+            await asyncio.sleep(lateness(self.chance, self.slowest_ms, self.late, steep=3))
             if self.chance.random() < self.failing:
                 raise EngineError("toy_lost", "the toy agent lost its thread", retryable=True)
             yield said

@@ -7,17 +7,17 @@ process has its own port; a cut port sends nothing more, but what it had sent go
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from types import TracebackType
 from typing import Self
 
+from calltape.simulation.fuse import Fuse
 from calltape.simulation.process import Process, world_context
 from calltape.simulation.shares import FaultyMembership, Shares
 from eventlog.memory import MemoryLog, MemoryReader
 from eventlog.port import Entry, LogClosed, LogUnavailable, Placed, Record
-from schema.topics import MEDIA
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class FaultyLog:
         self.shares = Shares()
         self.happened: dict[str, int] = {}  # fault -> how often
         self.is_closed = False
+        self.is_away = False
         self._chance = Random(f"log-{seed}")
         self._context = world_context()
         self._open = asyncio.Event()
@@ -72,6 +73,21 @@ class FaultyLog:
 
     def flow(self) -> None:
         self._open.set()
+
+    def leave(self, seconds: float) -> None:
+        """No broker answers for so long: nothing is written, read, committed or looked up."""
+        self._count("away")
+        self.is_away = True
+        asyncio.get_running_loop().call_later(seconds, self.come_back, context=self._context.copy())
+
+    def come_back(self) -> None:
+        self.is_away = False
+
+    async def knock(self) -> None:
+        """Raises LogUnavailable while the broker is away, after a while."""
+        if self.is_away:
+            await asyncio.sleep(self._chance.random() * 0.5)
+            raise LogUnavailable("no broker answers")
 
     def send(self, sender: Process, topic: str, entries: Sequence[Entry]) -> asyncio.Future[list[Placed]]:
         """Put it on the wire; the answer may never come."""
@@ -97,6 +113,9 @@ class FaultyLog:
         await self._open.wait()
         if sender.dead and not await self._mail_of_the_dead():
             return
+        if self.is_away:
+            await self._refuse(answer)
+            return
         if self._strikes(faults.lose, "lose"):
             await self._refuse(answer)
             return
@@ -108,7 +127,8 @@ class FaultyLog:
         await self._reply(answer, placed)
         if self._strikes(faults.double, "double"):
             await asyncio.sleep(self._chance.random() * faults.late_ms / 1000)
-            await self.log.append(topic, entries)
+            if not self.is_away:
+                await self.log.append(topic, entries)
 
     async def _mail_of_the_dead(self) -> bool:
         """Whether it still arrives; if so, late."""
@@ -150,56 +170,53 @@ class LogPort:
         self._process = process
         self._lag_ms = lag_ms
         self._is_cut = False
-        self._sends_left = 0
-        self._at_fuse: Callable[[], None] | None = None
+        self.fuse = Fuse()
 
     def cut(self) -> None:
         """From here on every call is inert: it neither appends nor returns."""
         self._is_cut = True
 
-    def light_fuse(self, sends: int, then: Callable[[], None]) -> None:
-        """Do something to the sender right after so many appends have left it: before it can read them back."""
-        self._sends_left, self._at_fuse = sends, then
-
     async def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
         await self._pass()
+        if self.fuse.holds(topic, entries):
+            await asyncio.get_running_loop().create_future()
+        await self._wire.knock()
         answer = self._wire.send(self._process, topic, entries)
-        self._burn(topic)
+        self.fuse.burn(topic, entries)
         return await answer
-
-    def _burn(self, topic: str) -> None:
-        if self._at_fuse is not None and topic != MEDIA.name:
-            self._sends_left -= 1
-            if self._sends_left <= 0:
-                then, self._at_fuse = self._at_fuse, None
-                then()
 
     def reader(self, topic: str, positions: Mapping[int, int]) -> LogPortReader:
         return LogPortReader(self, self._wire.log.reader(topic, positions))
 
     async def partitions(self, topic: str) -> int:
         await self._pass()
+        await self._wire.knock()
         return await self._wire.log.partitions(topic)
 
     async def begin(self, topic: str, partition: int) -> int:
         await self._pass()
+        await self._wire.knock()
         return await self._wire.log.begin(topic, partition)
 
     async def end(self, topic: str, partition: int) -> int:
         await self._pass()
+        await self._wire.knock()
         return await self._wire.log.end(topic, partition)
 
     async def join(self, group: str, topic: str, member: str) -> FaultyMembership:
         await self._pass()
+        await self._wire.knock()
         partitions = await self._wire.log.partitions(topic)
         return self._wire.shares.join(group, member, partitions, self._process)
 
     async def commit(self, group: str, topic: str, positions: Mapping[int, int]) -> None:
         await self._pass()
+        await self._wire.knock()
         await self._wire.log.commit(group, topic, positions)
 
     async def committed(self, group: str, topic: str) -> Mapping[int, int]:
         await self._pass()
+        await self._wire.knock()
         return await self._wire.log.committed(group, topic)
 
     async def now(self) -> int:
@@ -219,6 +236,11 @@ class LogPort:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def reach(self) -> None:
+        """Raises LogUnavailable."""
+        await self._pass()
+        await self._wire.knock()
 
     async def arrive(self) -> None:
         """What stands between a record and its reader."""
@@ -248,6 +270,7 @@ class LogPortReader:
         return self._reader.positions()
 
     async def read(self, *, max_records: int = 1000, wait_ms: int = 1000) -> list[Record]:
+        await self._port.reach()
         records = await self._reader.read(max_records=max_records, wait_ms=wait_ms)
         await self._port.arrive()
         return records

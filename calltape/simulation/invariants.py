@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from calltape.simulation import sound
-from calltape.simulation.house import Outcome
+from calltape.simulation import readmodels, sound
+from calltape.simulation.outcome import Outcome
 from calltape.simulation.tape import Tape
 from schema import call, speech, stream, turn
 from schema.envelope import AnyEvent, type_of
@@ -15,6 +15,8 @@ from schema.private import plain
 
 # So long a reply, its interruption and a slow engine may together keep words waiting.
 ANSWERED_MS = 15_000
+# Agent, voice and recogniser may each be given up only after this.
+LATE_MS = 60_000
 # A zombie's adoption silences the true owner until a decision was owed for 30 s (R6).
 ADOPTED_AGAIN_MS = 30_000
 
@@ -42,7 +44,7 @@ def _sealed(tape: Tape) -> Iterator[str]:
         ends = sum(isinstance(one.event, call.CallEnded) for one in events)
         if seals != 1 or ends != 1:
             yield f"{life} has {ends} call.ended and {seals} call.sealed"
-    if tape.outcome.events and not tape.admitted:
+    if not tape.admitted and any(b'"call.started"' in record.value for record in tape.outcome.events):
         yield "the call never began"
 
 
@@ -146,6 +148,7 @@ def _utterances(tape: Tape) -> Iterator[str]:
 def _taken(tape: Tape) -> Iterator[str]:
     """Words said while the call could still answer are in a turn."""
     patience_ms = ANSWERED_MS + (ADOPTED_AGAIN_MS if tape.outcome.mishaps else 0)
+    patience_ms += LATE_MS if tape.outcome.plan.engines_late else 0
     for events in tape.lives().values():
         ended_at = next((one.at for one in events if isinstance(one.event, call.CallEnded)), None)
         in_turns = {u for one in events if isinstance(one.event, turn.TurnTaken) for u in one.event.utterances}
@@ -198,6 +201,39 @@ def _sentences(tape: Tape) -> Iterator[str]:
                     yield f"{event.reply} has {count[event.reply]} sentences and says {event.sentences}"
 
 
+def _carrier(tape: Tape) -> Iterator[str]:
+    """What was decided about a call reached the carrier: an act does not die with its owner (R5)."""
+    for life, events in tape.lives().items():
+        began = events[0].event
+        told = tape.outcome.transferred.get(began.call_id, ())
+        wished = {plain(one.event.to) for one in events if isinstance(one.event, call.RequestMade)}
+        for one in events:
+            match one.event:
+                case call.CallTransferred() as event if plain(event.to) not in told or plain(event.to) not in wished:
+                    yield f"{event.id}: the carrier was told {told}, wished was {wished}"
+                case call.CallEnded() as event if _is_ours_to_end(event.reason):
+                    if not tape.outcome.hung_up.get(began.call_id):
+                        yield f"{life} ended ({event.reason}) and nobody told the carrier"
+        if told and not any(isinstance(one.event, call.CallTransferred) for one in events):
+            yield f"{life}: the carrier was told to connect to {told}, and the log does not say so"
+
+
+def _lost(tape: Tape) -> Iterator[str]:
+    """A stream is given up only if its process was hurt: the log's silence is not its own. A log that loses or hides
+    answers may keep a process from being heard for as long as that."""
+    if tape.outcome.plan.faults.any:
+        return
+    for one in tape.of(stream.StreamLost):
+        assert isinstance(one.event, stream.StreamLost)
+        _, named, own = one.event.stream.partition(sound.NAMED)
+        if named and f"{named[1:]}{own}".rpartition("-")[0] not in tape.outcome.hurt:
+            yield f"{one.event.stream} was given up, and its process was well"
+
+
+def _is_ours_to_end(reason: str) -> bool:
+    return not reason.startswith(("caller_hung_up", "carrier_", "transferred"))
+
+
 Check = Callable[[Tape], Iterator[str]]
 CHECKS: dict[str, Check] = {
     "every call ends sealed": _sealed,
@@ -214,4 +250,8 @@ CHECKS: dict[str, Check] = {
     "words become turns": _taken,
     "a tool takes effect once": _tools,
     "sentences follow each other": _sentences,
+    "the carrier is told": _carrier,
+    "who is well is not given up": _lost,
+    "the record is what went out": sound.as_recorded,
+    **readmodels.CHECKS,
 }

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from calltape.simulation.house import BEGAN_MS, Outcome
+from calltape.simulation.house import BEGAN_MS
+from calltape.simulation.outcome import Outcome
 from schema.admit import Admission, admit
 from schema.call import ProfileUsed
 from schema.envelope import AnyEvent, Event, type_of
@@ -18,11 +19,12 @@ ENVELOPE = frozenset({"type", "id", "call_id", *Event.__struct_fields__})
 
 def events_of(outcome: Outcome) -> Iterator[str]:
     """`position ms [void] type id {what it says}`, in the log's order."""
-    admission = Admission()
+    admissions: dict[str, Admission] = {}
     for record in outcome.events:
         event = decode(record.value)
-        after = admit(admission, event)
-        admission = after or admission
+        after = admit(admissions.get(event.call_id, Admission()), event)
+        if after is not None:
+            admissions[event.call_id] = after
         void = "    " if after is not None else "VOID"
         yield f"{record.position:5} {record.at - BEGAN_MS:7} {void} {type_of(event)} {event.id} {_body(event)}"
 

@@ -41,9 +41,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """Use it through `run`. `shuffle=False` keeps asyncio's own order."""
 
     _ready: deque[asyncio.Handle]
-    _scheduled: list[asyncio.TimerHandle]
     _stopping: bool
-    _timer_cancelled_count: int
 
     def __init__(self, seed: int, *, max_steps: int = MAX_STEPS, shuffle: bool = True) -> None:
         super().__init__()
@@ -54,6 +52,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._chance = Random(f"order-{seed}")
         self._shuffle = shuffle
         self._ordinals = itertools.count()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # when, in the order they were set
+        self._timer_numbers = itertools.count()
         self._processes: list[Process] = []
         self.set_task_factory(self._make_task)
         self.set_exception_handler(lambda _, context: self.complaints.append(context))
@@ -100,12 +100,34 @@ class VirtualLoop(asyncio.BaseEventLoop):
         task.ordinal = next(self._ordinals)
         return task
 
+    # The four that every step goes through, without what a loop of sockets, threads and debugging needs.
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._timer_numbers), timer))
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It is passed over when its time comes."""
+
     def _run_once(self) -> None:
         self._advance()
-        batch = self._in_drawn_order(list(self._ready))
-        self._ready.clear()
+        ready = self._ready
+        if len(ready) == 1:
+            batch: Sequence[asyncio.Handle] = (ready.popleft(),)
+        else:
+            batch = self._in_drawn_order(list(ready))
+            ready.clear()
         for handle in batch:
-            if handle.cancelled():
+            if handle._cancelled:
                 continue
             process = handle._context.get(PROCESS)  # type: ignore[attr-defined]
             if process is not None and not process.may_step(handle):
@@ -117,20 +139,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _advance(self) -> None:
         """Jump to the next timer if nothing is ready, then make ready what is due."""
-        self._forget_cancelled()
-        if not self._ready and not self._stopping:
-            if not self._scheduled:
+        timers, ready = self._timers, self._ready
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
+        if not ready and not self._stopping:
+            if not timers:
                 raise Deadlock("nothing is ready and no timer is set")
-            self._now = max(self._now, self._scheduled[0].when())
-        while self._scheduled and self._scheduled[0].when() <= self._now:
-            timer = heapq.heappop(self._scheduled)
-            timer._scheduled = False  # type: ignore[attr-defined]
-            self._ready.append(timer)
-
-    def _forget_cancelled(self) -> None:
-        while self._scheduled and self._scheduled[0].cancelled():
-            heapq.heappop(self._scheduled)._scheduled = False  # type: ignore[attr-defined]
-            self._timer_cancelled_count -= 1
+            self._now = max(self._now, timers[0][0])
+        now = self._now
+        while timers and timers[0][0] <= now:
+            ready.append(heapq.heappop(timers)[2])
 
     def _in_drawn_order(self, batch: list[asyncio.Handle]) -> Sequence[asyncio.Handle]:
         if len(batch) < 2:

@@ -10,6 +10,8 @@ from typing import Literal
 from calltape.simulation import voice
 from calltape.simulation.socket import WishKind
 
+WISHES: tuple[WishKind, ...] = ("say", "say", "pause", "transfer", "hang_up")
+
 Deed = Literal["say", "cough", "key", "type", "release", "wish", "drop", "quiet", "mute", "hang_up"]
 
 
@@ -55,7 +57,7 @@ def _drawn_step(chance: Random, word: Iterator[int]) -> Step:
     if draw < 0.56:
         return Step("release", after)
     if draw < 0.6:
-        return Step("wish", after, (next(word),), wish=chance.choice(("say", "say", "pause")))
+        return Step("wish", after, (next(word),), wish=chance.choice(WISHES))
     if draw < 0.68:
         return Step("cough", after, ms=chance.choice((60, 200, 400, 800)))
     if draw < 0.76:

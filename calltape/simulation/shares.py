@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from calltape.simulation.process import Fate, Process, world_context
@@ -85,13 +86,14 @@ class FaultyMembership:
         self._process = process
         self._believed: frozenset[int] = frozenset()
         self._seen: frozenset[int] = frozenset()
+        self._times = 0
         self._news = asyncio.Event()
         self._gave_up = False
 
     @property
     def can_be_given(self) -> bool:
-        """It runs, and it has seen that it has nothing: what it never missed it could not notice to be given."""
-        return self._process.fate is Fate.RUNNING and not self._believed and not self._seen
+        """It runs and was told that it has nothing, whether it has looked since or not."""
+        return self._process.fate is Fate.RUNNING and not self._believed
 
     @property
     def assigned(self) -> frozenset[int]:
@@ -101,6 +103,10 @@ class FaultyMembership:
             # Groups take a moment to agree.
             asyncio.get_running_loop().call_later(0.3, self._shares.settle, self.group, context=world_context())
         return self._seen
+
+    @property
+    def given(self) -> Mapping[int, int]:
+        return dict.fromkeys(self._believed, self._times)
 
     async def changed(self, *, wait_ms: int) -> bool:
         try:
@@ -121,5 +127,6 @@ class FaultyMembership:
             self._shares.remove(self.group, self.member)
 
     def learn(self, partitions: frozenset[int]) -> None:
+        self._times += bool(partitions)
         self._believed = partitions
         self._news.set()

@@ -15,6 +15,7 @@ from schema.registry import unpack_media
 
 # Speech shorter than the segmenter's confirmation may end a stream unheard.
 UNCONFIRMED_MS = 120
+NAMED = ".door:"  # ingest's own part of a stream's name follows the caller's
 
 
 def settled_once(tape: Tape) -> Iterator[str]:
@@ -62,8 +63,7 @@ def _words_on_log(frames: dict[int, MediaReceived]) -> tuple[list[str], bool]:
     words: list[str] = []
     voiced_ms = 0
     silent_ms = 10_000
-    for sequence in sorted(frames):
-        word = voice.word_in(frames[sequence].payload)
+    for word in _pieces(frames):
         if word is None:
             silent_ms += voice.FRAME_MS
             continue
@@ -72,6 +72,14 @@ def _words_on_log(frames: dict[int, MediaReceived]) -> tuple[list[str], bool]:
         if word != voice.COUGH and (not words or words[-1] != voice.text_of(word)):
             words.append(voice.text_of(word))
     return words, bool(words) and voiced_ms < UNCONFIRMED_MS and silent_ms < 1300
+
+
+def _pieces(frames: dict[int, MediaReceived]) -> Iterator[int | None]:
+    """20 ms after 20 ms: the word each is a part of."""
+    for sequence in sorted(frames):
+        payload = frames[sequence].payload
+        for begin in range(0, len(payload), voice.FRAME_BYTES):
+            yield voice.word_in(payload[begin : begin + 2])
 
 
 def said_once(tape: Tape) -> Iterator[str]:
@@ -105,6 +113,24 @@ def said_once(tape: Tape) -> Iterator[str]:
                     f"{before[0]}; a repeat may begin at {sorted(allowed)}"
                 )
         written[key] = (media.stream, end_ms)
+
+
+def as_recorded(tape: Tape) -> Iterator[str]:
+    """What a caller received on a stream is what the log says was sent on it, from the first byte on.
+
+    Either may be a little longer: a process that dies loses its last tick, a line that is cut what is on the way.
+    """
+    sent: dict[str, bytearray] = defaultdict(bytearray)
+    for media in _in_order(tape):
+        sent[media.stream.partition(NAMED)[0]].extend(media.payload)
+    for name, received in tape.outcome.received.items():
+        recorded = bytes(sent[name])
+        length = min(len(received), len(recorded))
+        if received[:length] != recorded[:length]:
+            same = next(at for at in range(length) if received[at] != recorded[at])
+            yield f"{name}: received {len(received)} bytes, recorded {len(recorded)}, equal up to {same}"
+        if len(received) > len(recorded) and not tape.outcome.mishaps:
+            yield f"{name}: {len(received) - len(recorded)} bytes were received that are not on the log"
 
 
 def _in_order(tape: Tape) -> list[MediaSpoken]:

@@ -1,10 +1,11 @@
-"""The six stories the protocol was written for, as scripts: who says what, and what goes wrong when."""
+"""Stories as scripts: who says what, and what goes wrong when. The first six the protocol was written for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from calltape.simulation import voice
+from calltape.simulation.faulty_log import Faults
 from calltape.simulation.plan import Event, Plan
 from calltape.simulation.script import Step
 
@@ -53,5 +54,52 @@ STORIES: dict[str, Story] = {
     "f": Story(
         "the caller's line sends nothing for 40 s",
         (Step("mute", ms=40_000), Step("quiet", ms=40_000)),
+    ),
+    "g": Story(
+        "a zombie wakes after its successor has spoken",
+        (Step("say", words=(1, 2, 4)), Step("say", words=(5, 6, 8)), Step("say", words=(9, 10)), GOODBYE),
+        Plan((Event(2.5, "freeze", "conversation", ms=9000),), until_s=30.0, standby=True),
+    ),
+    "h": Story(
+        "hearing dies after settling, and who comes after it hears the rest with other boundaries",
+        (Step("say", after=500, words=tuple(range(1, 9))), Step("say", words=tuple(range(11, 19))), GOODBYE),
+        Plan(
+            tuple(Event(at_s, "said", "hearing", fact="transcript.settled") for at_s in (0.2, 4.0, 8.0)), until_s=30.0
+        ),
+    ),
+    "i": Story(
+        "conversation dies between reading its interruption and copying it into the outbox",
+        (Step("say", words=(1, 2, 4)), Step("say", after=2200, words=(5, 6, 8)), GOODBYE),
+        Plan((Event(1.0, "copy", "conversation", fact="reply.interrupted"),), until_s=30.0),
+    ),
+    "j": Story(
+        "ingest is back under its old name while audio for its old stream is on the way",
+        (Step("say", words=(1, 2, 4)), Step("say", words=(5, 6, 8)), GOODBYE),
+        Plan(
+            (Event(0.6, "kill", "doors"), Event(4.0, "kill", "doors"), Event(9.0, "kill", "doors")),
+            Faults(slow=0.5, slow_ms=2500),
+            until_s=30.0,
+            doors=1,
+        ),
+    ),
+    "k": Story(
+        "no broker answers for 30 s",
+        (Step("say", words=(1, 2, 4)), Step("say", words=(5, 6, 8)), Step("quiet", ms=30_000), GOODBYE),
+        Plan((Event(4.0, "away", ms=30_000),), until_s=45.0, calls=2),
+    ),
+    "l": Story(
+        "the projector dies between effect and commit",
+        (Step("say", words=(1, 2, 4)), GOODBYE),
+        Plan(tuple(Event(at_s, "commit", "projector") for at_s in (0.1, 3.0, 6.0)), until_s=20.0, database_ms=200),
+    ),
+    "m": Story(
+        "somebody has the caller connected to a colleague, and the owner dies over it",
+        (Step("say", words=(1, 2, 4)), Step("wish", words=(7,), wish="transfer"), Step("quiet", ms=20_000)),
+        Plan((Event(0.2, "unsaid", "conversation", fact="call.transferred"),), until_s=20.0),
+    ),
+    "n": Story(
+        "somebody ends the call, and the owner dies over it",
+        (Step("say", words=(1, 2, 4)), Step("wish", words=(7,), wish="hang_up"), Step("quiet", ms=20_000)),
+        Plan((Event(0.2, "said", "conversation", fact="call.ended"),), until_s=20.0),
     ),
 }

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from calltape.simulation.house import Outcome
+from calltape.simulation.outcome import Outcome
 from schema.admit import Admission, admit
 from schema.envelope import AnyEvent
 from schema.media import MediaReceived, MediaSpoken

@@ -7,6 +7,7 @@ last two digits and odd bytes the first two, so its words survive decoding to PC
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from zlib import crc32
 
 from audio import mulaw
@@ -46,13 +47,24 @@ def spoken(text: str) -> Iterator[bytes]:
     """The agent's voice for a sentence: PCM frames that name the sentence's text and their place in it."""
     mark = crc32(text.encode()) % 100
     for place in range(len(text) * CHARACTER_MS // FRAME_MS):
-        yield mulaw.decode(bytes((mark, place % 100)) * (FRAME_BYTES // 2))
+        yield _decoded(_voice_frame(mark, place % 100))
 
 
 def is_spoken(text: str, offset_ms: int, payload: bytes) -> bool:
     """Whether mu-law `payload` is what the voice says `offset_ms` into `text`."""
     mark = crc32(text.encode()) % 100
     first = offset_ms * 8
-    return all(
-        byte == (mark if (first + i) % 2 == 0 else (first + i) // FRAME_BYTES % 100) for i, byte in enumerate(payload)
-    )
+    places = range(first // FRAME_BYTES, (first + len(payload)) // FRAME_BYTES + 1)
+    expected = b"".join(_voice_frame(mark, place % 100) for place in places)
+    begins = first % FRAME_BYTES
+    return payload == expected[begins : begins + len(payload)]
+
+
+@cache
+def _voice_frame(mark: int, place: int) -> bytes:
+    return bytes((mark, place)) * (FRAME_BYTES // 2)
+
+
+@cache
+def _decoded(frame: bytes) -> bytes:
+    return mulaw.decode(frame)

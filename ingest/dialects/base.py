@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from schema.envelope import AnyEvent
 
@@ -16,16 +16,25 @@ Wire = str | bytes
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """The peer said who it is. `call_id` may be empty where nobody insists on one."""
+    """The peer said who it is. A carrier names its call, an app its session; either may be empty where nobody
+    insists on one."""
 
-    call_id: str
-    account: str
-    peer_stream: str  # the peer's own name for the stream
-    token: str
-    parameters: Mapping[str, str] = field(repr=False)
+    call_id: str = ""
+    account: str = ""
+    peer_stream: str = ""  # the peer's own name for the stream
+    token: str = field(default="", repr=False)
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
+    session: str = ""
+    agent: str = ""  # wished for; empty: the door's
+    language: str = ""
+    history: tuple[tuple[Literal["caller", "agent"], str], ...] = field(default=(), repr=False)  # (speaker, text)
     encoding: str = "mulaw"
     sample_rate: int = 8000  # Hz
     channels: int = 1
+    out_encoding: str = ""  # what goes out, where it differs; empty and 0: as `schema.stream.StreamOpened` has it
+    out_sample_rate: int = 0
+    out_channels: int = 0
+    out_packet_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,48 @@ class MarkEchoed:
 
 
 @dataclass(frozen=True, slots=True)
+class Typed:
+    """Words instead of speech."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The peer's turn is over, whatever the line sounds like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wished:
+    """The peer wants something done with the call."""
+
+    kind: Literal["interrupt", "pause", "resume", "hang_up"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the peer measured of the wire."""
+
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the protocol answers by itself."""
+
+    frames: tuple[Wire, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Bad input that the peer is told of; the session goes on. Counted under `kind`."""
+
+    code: str
+    message: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The peer said that the stream is over."""
 
@@ -75,21 +126,47 @@ class Violation:
     reason: str
 
 
-Said = Began | Frame | Repeated | Digit | MarkEchoed | Ended | Ignored | Violation
+Said = (
+    Began
+    | Frame
+    | Repeated
+    | Digit
+    | MarkEchoed
+    | Typed
+    | Released
+    | Wished
+    | Figures
+    | Answer
+    | Problem
+    | Ended
+    | Ignored
+    | Violation
+)
 
 
 class Dialect(Protocol):
-    """One socket's protocol. `bytes_per_ms` and the peer's format are known once it has Begun."""
+    """One socket's protocol. The peer's formats are known once it has Begun."""
 
     door: str
+
+    def greet(self) -> tuple[Said, ...]:
+        """What is said, or begun, as soon as the socket is open."""
+
+    def opened(self) -> tuple[Wire, ...]:
+        """What is said once the stream it Began is on the log."""
 
     def receive(self, frame: Wire, now_ms: int) -> tuple[Said, ...]:
         """What a frame means. Never raises. A binary frame is `bytes`, a text frame `str`."""
 
     def send(self, fact: AnyEvent) -> tuple[Wire, ...]:
-        """What the protocol says of a fact; nothing if it has no words for it."""
+        """What the protocol says of a fact; nothing if it has no words for it. Besides what the outbox carries, the
+        stream's own `playback.*` come here: `playback.started` right before the first audio of its sentence."""
 
-    def audio(self, payload: bytes) -> Wire: ...
+    def problem(self, code: str, message: str, retry_after_ms: int | None = None) -> tuple[Wire, ...]:
+        """An error in the protocol's words; nothing if it has none."""
+
+    def audio(self, payload: bytes) -> Wire:
+        """One message of audio in the format that goes out: some samples, or exactly one Opus packet; never empty."""
 
     def mark(self, name: str) -> Wire | None:
         """A request to be told when everything before it was played; None where the protocol has none."""

@@ -76,6 +76,15 @@ class TwilioDialect:
         self._next_ms = 0
         self._prefix = ""
 
+    def greet(self) -> tuple[Said, ...]:
+        return ()  # the carrier speaks first
+
+    def opened(self) -> tuple[Wire, ...]:
+        return ()
+
+    def problem(self, code: str, message: str, retry_after_ms: int | None = None) -> tuple[Wire, ...]:
+        return ()  # an unknown message is an error on the carrier's side
+
     def receive(self, frame: Wire, now_ms: int) -> tuple[Said, ...]:
         if isinstance(frame, bytes):
             return self._skip("binary_frame")

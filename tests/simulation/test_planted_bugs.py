@@ -9,30 +9,46 @@ from typing import Any
 import pytest
 
 import workers.calls
+from calltape.simulation import staff
+from calltape.simulation.database import Database
 from calltape.simulation.plan import Event as Mishap
 from calltape.simulation.plan import Plan
 from calltape.simulation.run import quiet, run_seed
+from calltape.simulation.script import Step
+from calltape.simulation.stories import GOODBYE, STORIES
 from ingest.playing import Playlist
 from schema.admit import Admission, admit
 from schema.envelope import AnyEvent, Event
+from schema.heard import heard_words
+from schema.stream import StreamClosed
+from schema.topics import EVENTS
 from schema.turn import ReplyResumed, ReplySentence, ToolCalled
-from workers import hearing
+from workers import hearing, lifecycle
 from workers.case import Case
 from workers.conversation import ConversationRole
+from workers.life import Life
 from workers.listening import HearingRuntime
-from workers.talk import Tool
-from workers.toolwork import run_tool
+from workers.projector import Projector
+from workers.runtime import RuntimeLimits
 
 SEEDS = 150
 
 
-def _broken(plan: Plan | None = None) -> set[str]:
+def _broken(plan: Plan | None = None, script: tuple[Step, ...] | None = None, *, story: str = "") -> set[str]:
     """The invariants that the first seed that fails found broken."""
+    if story:
+        plan, script = STORIES[story].plan, STORIES[story].script
     with quiet():
         for seed in range(1, SEEDS + 1):
-            if found := {violation.invariant for violation in run_seed(seed, plan=plan).violations}:
+            if found := {violation.invariant for violation in run_seed(seed, plan=plan, script=script).violations}:
                 return found
     return set()
+
+
+def _again_and_again(what: Any, who: str, fact: str = "") -> Plan:
+    """The same mishap whenever its victim has come back."""
+    mishaps = tuple(Mishap(at_s, what, who, fact=fact) for at_s in (0.2, 3.0, 6.0, 9.0, 12.0))
+    return Plan(mishaps, until_s=20.0)
 
 
 def test_a_judge_who_admits_everything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,14 +64,7 @@ def test_a_tool_that_runs_before_its_call_was_read_back_is_found(monkeypatch: py
 
     def hasty(self: ConversationRole, case: Case[Any], event: Event) -> None:
         if isinstance(event, ToolCalled):
-            tool = Tool(event.id, event.reply, event.name, {}, event.repeatable, 0)
-            work = run_tool(
-                self.desk.tools.get(event.name),
-                tool,
-                call_id=case.call_id,
-                new_id=self.desk.new_id,
-                emit=lambda returned: None,
-            )
+            work = self.desk.tools[event.name].run({}, event.id)
             _KEPT.append(asyncio.get_running_loop().create_task(work))
         honest(self, case, event)
 
@@ -66,8 +75,8 @@ def test_a_tool_that_runs_before_its_call_was_read_back_is_found(monkeypatch: py
 def test_a_reply_that_starts_over_on_a_new_stream_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.conversation.word_start_ms", lambda text, duration_ms, heard_ms: 0)
     # The second sentence of the greeting is cut in its middle, again and again.
-    plan = Plan(tuple(Mishap(at_s, "kill", "doors") for at_s in (0.8, 2.8, 4.8)), until_s=10.0)
-    assert "what was heard is not said again" in _broken(plan=plan)
+    script = (*(Step("drop", after=1000, ms=300) for _ in range(3)), Step("quiet", ms=3000), GOODBYE)
+    assert "what was heard is not said again" in _broken(Plan(), script)
 
 
 def test_a_playlist_that_writes_a_millisecond_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +118,7 @@ def test_a_hearing_that_reads_on_before_it_goes_back_is_found(monkeypatch: pytes
 
     monkeypatch.setattr(HearingRuntime, "_rewind", postponed)
     monkeypatch.setattr(HearingRuntime, "_assign_media", assign)
-    assert "the words are what was said" in _broken()
+    assert "the words are what was said" in _broken(_again_and_again("said", "hearing", "speech.started"))
 
 
 def test_a_resumed_reply_that_drops_its_own_first_sentence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +130,53 @@ def test_a_resumed_reply_that_drops_its_own_first_sentence_is_found(monkeypatch:
         honest(self, case, event, position, at)
 
     monkeypatch.setattr(ConversationRole, "acted", hasty)
-    assert "sentences follow each other" in _broken()
+    assert "sentences follow each other" in _broken(_again_and_again("said", "conversation", "reply.sentence"))
+
+
+def test_a_voice_that_broke_off_and_counts_as_heard_to_the_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def generous(text: str, duration_ms: int, heard_ms: int) -> str:
+        return text if heard_ms > 0 and duration_ms == 0 else heard_words(text, duration_ms, heard_ms)
+
+    monkeypatch.setattr("projections.transcript.heard_words", generous)
+    assert "the transcript is what the events say" in _broken(Plan(engines_fail=0.8, until_s=20.0))
+
+
+def test_a_silence_of_the_log_that_counts_as_a_silence_of_ingest_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staff, "LIMITS", RuntimeLimits(wait_ms=300, catch_up_ms=0))
+    assert "who is well is not given up" in _broken(story="k")
+
+
+def test_a_caller_who_is_taken_away_and_counts_as_gone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = lifecycle.STEPS[StreamClosed]
+
+    def hasty(life: Life, event: Any, position: int, at: int) -> Life:
+        gone = honest(life, event, position, at)
+        return lifecycle._wants_end(gone, "caller_hung_up") if event.reason == "stop" and not life.transferred else gone
+
+    monkeypatch.setitem(lifecycle.STEPS, StreamClosed, hasty)
+    assert "the carrier is told" in _broken(story="m")
+
+
+def test_a_projector_that_does_not_wait_for_the_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hasty(self: Projector) -> Any:
+        return await self._log.join("projector", EVENTS.name, self._member)
+
+    monkeypatch.setattr(Projector, "_join", hasty)
+    assert "no process crashes" in _broken(
+        Plan((Mishap(0.5, "away", ms=4000), Mishap(0.6, "kill", "projector")), until_s=5.0)
+    )
+
+
+def test_effects_that_stay_when_their_transaction_is_cut_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def halfway(self: Database) -> None:
+        """The effects are committed, the position is not."""
+        statement = "UPDATE positions SET position = 0"
+        self._connection.exec_driver_sql(statement)
+        self._transaction.commit()
+        self._transaction = self._connection.begin()
+
+    monkeypatch.setattr(Database, "spring", halfway)
+    assert "rebuilt tables equal live ones" in _broken(Plan(until_s=5.0))
 
 
 _KEPT: list[Any] = []

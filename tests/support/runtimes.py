@@ -131,6 +131,7 @@ class World:
         self.hung_up: list[str] = []
         self.profile = Profile(name="toy", greeting="Hello.")
         self.profile_of: Callable[[str], Profile] = lambda name: self.profile
+        self.agent_of: Callable[[Profile], Agent] = lambda profile: self.agent
         self.running: dict[str, asyncio.Task[None]] = {}
         self.runtimes: dict[str, Runtime[CallState]] = {}
         self._ids = 0
@@ -146,7 +147,7 @@ class World:
         appender = Appender(log)
         desk = Desk(
             profile_of=lambda name: self.profile_of(name),
-            agent_of=lambda profile: agent or self.agent,
+            agent_of=lambda profile: agent or self.agent_of(profile),
             tts=self.voice,
             tools=self.tools,
             outbound=Outbound(appender),

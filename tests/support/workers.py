@@ -22,7 +22,7 @@ from schema.stream import (
     TextTyped,
     TurnReleased,
 )
-from schema.turn import ReplyComposed, ReplySentence, ReplyVoiced, TimerRang, ToolCalled, ToolReturned
+from schema.turn import AgentChanged, ReplyComposed, ReplySentence, ReplyVoiced, TimerRang, ToolCalled, ToolReturned
 from workers import callstate
 from workers.callstate import CallState
 from workers.drafting import draft
@@ -86,7 +86,7 @@ class CallModel:
     def decide(self) -> list[Event]:
         """Append what is owed until nothing is. Returns the decisions."""
         decided: list[Event] = []
-        if not self.state.profile_hash and not self.state.life.ended_at:
+        if not self.state.talk.has_profile and not self.state.life.ended_at:
             decided.append(
                 self.say(ProfileUsed(id=self.new_id(), call_id=CALL, hash="h", body=self.body), role="conversation")
             )
@@ -192,6 +192,13 @@ class CallModel:
             id=self.new_id(), call_id=CALL, reply=self.reply.id, name="save", repeatable=repeatable, arguments={}
         )
         return self.say(called, role="conversation")
+
+    def hand_over(self, agent: str) -> Event:
+        """The agent of the open reply gives the call to another."""
+        changed = AgentChanged(
+            id=self.new_id(), call_id=CALL, agent=agent, previous=self.talk.agent, cause=self.reply.id
+        )
+        return self.say(changed, role="conversation")
 
     def return_tool(self, call: str) -> Event:
         return self.say(ToolReturned(id=self.new_id(), call_id=CALL, call=call, status="ok"), role="conversation")

@@ -135,6 +135,17 @@ class TestBeginningAndEnd:
         sealed = CallSealed(id="x", call_id=CALL, role="conversation", prior="s1", complete=True)
         assert (live(sealed, event)[1] == ["s1", "x", "l"]) is believed
 
+    def test_a_socket_of_another_user_is_no_stream_of_a_users_call(self) -> None:
+        begun = CallStarted(id="s1", call_id=CALL, source="MZ1", sequence=0, channel="raw", user_id="ann")
+        opened = [
+            StreamOpened(
+                id=user, call_id=CALL, source=stream, sequence=1, stream=stream, door="raw", mailbox=0, user_id=user
+            )
+            for user, stream in (("ann", "MZ1"), ("bob", "MZ2"), ("", "MZ3"))
+        ]
+        said = [pressed(f"by {stream}", 5, source=stream) for stream in ("MZ1", "MZ2", "MZ3")]
+        assert fold([begun, *opened, *said])[1] == ["s1", "ann", "by MZ1"]
+
     def test_a_superseded_stream_only_reports_on_itself(self) -> None:
         opened = [
             StreamOpened(id=s, call_id=CALL, source=s, sequence=0, stream=s, door="twilio", mailbox=0)

@@ -98,8 +98,8 @@ class ErrandRole:
     def drop(self, case: Case[Errands]) -> None:
         self.did.append("drop")
 
-    def gone(self, call_id: str, event: AnyEvent) -> None:
-        self.did.append(f"gone {type_of(event)}")
+    def gone(self, call_id: str, event: AnyEvent, why: str) -> None:
+        self.did.append(f"gone {type_of(event)}" if why == "not_live" else f"{why} {type_of(event)}")
 
 
 class Tray(Appender):
@@ -477,3 +477,29 @@ def test_what_is_no_event_is_passed_over(garbage: bytes) -> None:
     office.calls.read(Record("calls.events", PARTITION, 50, 0, CALL, garbage))
     office.read(asked("milk"))
     assert len(office.sent()) == 1
+
+
+class TestStrangers:
+    def opened(self, stream: str, user: str) -> Event:
+        return StreamOpened(
+            id=f"opened {stream}",
+            call_id=CALL,
+            source=stream,
+            sequence=1,
+            stream=stream,
+            door="raw",
+            mailbox=0,
+            user_id=user,
+        )
+
+    def test_a_socket_of_another_user_is_turned_away_by_who_reads_it(self) -> None:
+        office = Office()
+        begun = CallStarted(id="start", call_id=CALL, channel="raw", source="s1", user_id="ann")
+        office.read(begun, self.opened("s1", "ann"), self.opened("s2", "bob"))
+        assert [done for done in office.role.did if "stream" in done] == ["forbidden stream.opened"]
+
+    def test_who_has_not_read_to_the_end_turns_nobody_away(self) -> None:
+        office = Office(live=False)
+        begun = CallStarted(id="start", call_id=CALL, channel="raw", source="s1", user_id="ann")
+        office.read(begun, self.opened("s2", "bob"))
+        assert office.role.did == []

@@ -47,9 +47,9 @@ def composed(
         composer = Composer(
             Script(*steps),
             Conversation("turn", (), datetime(2026, 1, 1, tzinfo=UTC)),
-            Reply("r", 0, "turn", "t", "MZ1", generation=2, sentences=sentences, tools=tools),
+            Reply("r", 0, "turn", "t", "MZ1", generation=2, sentences=sentences, tools=tools, agent="notes"),
             call_id="CA1",
-            agent_name="notes",
+            hands_over_to=lambda agent: agent != "nobody",
             fallback="Please say that again.",
             new_id=lambda: f"id{next(ids)}",
             emit=emitted.append,
@@ -105,9 +105,15 @@ def test_a_tool_that_was_called_is_not_called_again() -> None:
     assert names(composed(tool, tools=1)) == ["reply.composed"]
 
 
-def test_a_handover_names_both_agents() -> None:
+def test_a_handover_names_both_agents_and_the_reply_that_said_it() -> None:
     changed = composed(HandOver("billing"))[0]
-    assert (changed.agent, changed.previous) == ("billing", "notes")
+    assert (changed.agent, changed.previous, changed.cause) == ("billing", "notes", "r")
+
+
+def test_a_handover_to_nobody_is_a_failure_and_what_was_said_stays() -> None:
+    events = composed(Say("One moment."), HandOver("nobody"))
+    assert names(events) == ["reply.sentence", "work.failed", "reply.composed"]
+    assert (events[1].code, events[1].retryable) == ("unknown_agent", False)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
+import pytest
+
+from audio.decoding import PatientDecoder
+from audio.formats import PCM16_8K, AudioFormat
+from audio.opus import OpusEncoder
 from schema.envelope import Event, type_of
+from schema.failure import WorkFailed
+from schema.media import MediaReceived
 from tests.support.hearing import FRAME_MS, QUIET, LoudDetector, ToldEngine, ToldStream, frame, spoken
+from tests.support.sound import likeness, sweep
 from workers.ear import MOST_FAILURES, Ear, EarConfig
 from workers.engines.port import HearingRequest
 
@@ -18,21 +26,22 @@ STEPS_MS = (300, 700, 1200)
 class Room:
     """An ear, its recogniser, and what it said."""
 
-    def __init__(self, *, through_ms: int = 0, min_words: int = 1) -> None:
+    def __init__(
+        self, *, through_ms: int = 0, min_words: int = 1, declared: AudioFormat = PCM16_8K, rate: int = 8000
+    ) -> None:
         self.engine = ToldEngine()
         self.said: list[Event] = []
         ids = count(1)
         config = EarConfig(
             call_id="CA1",
             stream="MZ1",
-            encoding="pcm16",
-            sample_rate=8000,
-            request=HearingRequest(language="en-US", sample_rate=8000),
+            request=HearingRequest(language="en-US", sample_rate=rate),
             steps_ms=STEPS_MS,
             min_words=min_words,
             through_ms=through_ms,
         )
-        self.ear = Ear(config, self.engine, LoudDetector(), new_id=lambda: f"id{next(ids)}", say=self._say)
+        decoder = PatientDecoder(declared, config.request.sample_rate)
+        self.ear = Ear(config, self.engine, LoudDetector(), decoder, new_id=lambda: f"id{next(ids)}", say=self._say)
         self.number = 0
 
     def _say(self, events: Sequence[Event]) -> None:
@@ -322,3 +331,89 @@ def test_words_that_follow_the_settled_ones_at_once_are_speech_again() -> None:
     assert room.ear.speaking, "what came after 700 ms is heard as a new utterance"
     assert room.names()[-1] == "speech.started"
     assert room.last("speech.started").at_ms >= 700
+
+
+# Other formats than the telephone's
+
+OPUS = AudioFormat("opus", 48000)
+
+
+def packets(ms: int, *, packet_ms: int = 20) -> list[bytes]:
+    encoder = OpusEncoder(48000, packet_ms=packet_ms)
+    return encoder.feed(sweep(ms, 48000))
+
+
+def opus_room(**given: int) -> Room:
+    return Room(declared=OPUS, rate=16000, **given)
+
+
+def send(room: Room, payloads: Sequence[bytes], *, packet_ms: int = 20, first: int = 0) -> None:
+    for number, payload in enumerate(payloads, start=first):
+        media = MediaReceived(call_id="CA1", stream="MZ1", sequence=number + 1, ms=number * packet_ms, payload=payload)
+        room.ear.hear(media, number * 10, BEGAN_AT + number * packet_ms)
+
+
+def test_opus_is_heard_millisecond_by_millisecond() -> None:
+    room = opus_room()
+    send(room, packets(600, packet_ms=60), packet_ms=60)
+    assert len(room.stream.fed) == 600 * 32
+    assert room.stream.request.sample_rate == 16000
+    assert likeness(sweep(600, 16000), room.stream.fed, 16000)[0] > 0.9
+
+
+def test_a_packet_that_cannot_be_decoded_is_silence_of_its_length() -> None:
+    room, sent = opus_room(), packets(400)
+    send(room, [*sent[:5], b"\xff", *sent[6:]])
+    assert len(room.stream.fed) == 400 * 32
+    assert room.stream.fed[5 * 640 : 6 * 640] == bytes(640)
+
+
+def test_a_stream_that_is_not_what_it_declares_is_told_once() -> None:
+    room, sent = opus_room(), packets(100)
+    send(room, [b"\xff"] * 9)
+    send(room, sent, first=9)
+    send(room, [b"\xff"] * 4, first=14)
+    failed = [event for event in room.said if isinstance(event, WorkFailed)]
+    assert [(event.stage, event.code, event.retryable) for event in failed] == [
+        ("hearing", "unsupported_format", False)
+    ]
+    assert room.stream.fed_ms * 8 // 16 == 100, "and what follows is heard all the same"
+
+
+def test_a_stream_that_could_not_be_decoded_was_not_heard_whole() -> None:
+    room = opus_room()
+    send(room, [b"\xff"] * 9)
+    room.ear.finish()
+    assert not room.last("stream.heard").complete
+
+
+def test_who_hears_on_primes_its_decoder_with_what_was_heard_before() -> None:
+    sent = packets(1200)
+    first = opus_room()
+    send(first, sent[:40])
+    first.stream.settles("one", 690)
+    settled = first.last("transcript.settled")
+    begins = settled.through_position // 10
+    assert begins * 20 <= 690 - 80 < (begins + 1) * 20
+    second = opus_room(through_ms=690)
+    send(second, sent[begins:], first=begins)
+    assert second.stream.request.start_ms == 690
+    assert len(second.stream.fed) == (1200 - 690) * 32, "no millisecond twice, none lost"
+    send(first, sent[40:], first=40)
+    alike, late_ms = likeness(first.stream.fed[690 * 32 :], second.stream.fed, 16000)
+    assert alike > 0.95 and late_ms == 0, "a decoder of other packets never sounds quite the same"
+
+
+@pytest.mark.parametrize(
+    ("declared", "chunk"), [(AudioFormat("pcm16", 44100, 2), 256), (AudioFormat("pcm16", 48000), 128)]
+)
+def test_odd_chunks_leave_no_gap_and_no_overlap(declared: AudioFormat, chunk: int) -> None:
+    room = Room(declared=declared, rate=16000)
+    frames = 2 * declared.sample_rate // chunk
+    for number in range(frames):
+        ms = number * chunk * 1000 // declared.sample_rate
+        payload = b"\x10\x10" * chunk * declared.channels
+        media = MediaReceived(call_id="CA1", stream="MZ1", sequence=number + 1, ms=ms, payload=payload)
+        room.ear.hear(media, number, BEGAN_AT + ms)
+    assert abs(len(room.stream.fed) // 2 - frames * chunk * 16000 / declared.sample_rate) <= 1
+    assert bytes(64) not in room.stream.fed[64:], "no silence was put between"

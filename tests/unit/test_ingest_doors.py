@@ -16,6 +16,7 @@ from ingest.admission import Claim, Refused, Signatures, StreamTokens, client_ad
 from ingest.config import Pace, TwilioSecrets
 from ingest.dialects.base import Began, Frame, Repeated, Violation
 from ingest.dialects.twilio import TwilioDialect
+from ingest.measure import TELEPHONE
 from ingest.playing import Act, Clear, Cleared, Marked, Playlist, Started, Write
 from ingest.tally import Tally, registry_of
 from schema.outbox import OutboxAudio
@@ -132,7 +133,7 @@ def test_an_address_is_believed_only_from_a_trusted_proxy() -> None:
 def test_every_metric_is_documented() -> None:
     served = {metric.name for metric in registry_of(Tally()).collect()}
     listed = {name.removesuffix("_total") for name in re.findall(r"^\| `(\w+)`", DOCS.read_text(), re.MULTILINE)}
-    assert served == listed
+    assert served <= listed  # the others are those of roles without a door (test_health)
 
 
 def _audio(offset_ms: int, length_ms: int, *, take: int = 5, last: bool = False, reply: str = "r") -> OutboxAudio:
@@ -154,7 +155,7 @@ def _writes(acts: list[Act]) -> list[tuple[int, int]]:
 
 
 def test_an_unfinished_take_goes_on_in_the_next_at_the_same_millisecond() -> None:
-    playlist = Playlist(pace=Pace(), bytes_per_ms=8)
+    playlist = Playlist(pace=Pace(), measure=TELEPHONE)
     playlist.audio(_audio(0, 300), 0)
     written = _writes(playlist.due(0))
     playlist.fact(9, ReplyResumed(id="x", call_id="c", reply="r", generation=2, after_index=0), 10)
@@ -166,7 +167,7 @@ def test_an_unfinished_take_goes_on_in_the_next_at_the_same_millisecond() -> Non
 
 
 def test_a_cut_reply_says_what_was_heard_and_stays_silent_until_resumed() -> None:
-    playlist = Playlist(pace=Pace(), bytes_per_ms=8)
+    playlist = Playlist(pace=Pace(), measure=TELEPHONE)
     playlist.audio(_audio(0, 1_000, last=True), 0)
     acts = playlist.due(0)
     first = next(act for act in acts if isinstance(act, Write))
@@ -190,7 +191,7 @@ def test_a_cut_reply_says_what_was_heard_and_stays_silent_until_resumed() -> Non
 )
 def test_no_millisecond_is_written_twice(steps: list[tuple[int, int, int, bool, int]]) -> None:
     pace = Pace()
-    playlist = Playlist(pace=pace, bytes_per_ms=8)
+    playlist = Playlist(pace=pace, measure=TELEPHONE)
     now, end = 0, -1
     for offset, length, take, last, wait in steps:
         playlist.audio(_audio(offset * 20, length * 20, take=take, last=last), now)

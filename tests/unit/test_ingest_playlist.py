@@ -6,11 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.config import Pace
+from ingest.measure import TELEPHONE, Measure, Packets
 from ingest.playing import Act, Clear, Cleared, Marked, Playlist, Started, Write
 from schema.call import CallAdopted
 from schema.envelope import AnyEvent
@@ -53,18 +55,23 @@ def audio(
 class Witness:
     """Believes nothing: keeps what was written, heard and cut, and compares."""
 
-    playlist: Playlist = field(default_factory=lambda: Playlist(pace=Pace(), bytes_per_ms=8))
+    measure: Measure = TELEPHONE
+    playlist: Playlist = field(init=False)
     now: int = 0
     position: int = 10
     take: int = 0
     silent: set[str] = field(default_factory=set)
-    welcome: set[int] = field(default_factory=set)  # fill bytes of messages that were taken
+    welcome: set[int] = field(default_factory=set)  # last bytes of messages that were taken
+    packets: set[bytes] = field(default_factory=set)  # payloads that were taken
     written: dict[tuple[str, int], set[int]] = field(default_factory=lambda: defaultdict(set))
     furthest: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     begun: set[tuple[str, int]] = field(default_factory=set)
     finished: set[tuple[str, int]] = field(default_factory=set)
     out: list[str] = field(default_factory=list)
     cleared: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.playlist = Playlist(pace=Pace(), measure=self.measure)
 
     def fact(self, event: AnyEvent, step: int) -> None:
         position = self.position + step
@@ -84,10 +91,12 @@ class Witness:
 
     def audio(self, message: OutboxAudio) -> None:
         taken = self.playlist.audio(message, self.now)
+        if taken:
+            self.packets.add(message.payload)
         if message.take < self.take or message.reply in self.silent:
             assert not taken
         if taken:
-            self.welcome.add(message.payload[0])
+            self.welcome.update(message.payload[-1:])
             key = (message.reply, message.sentence)
             if key not in self.begun:
                 # What lies before it was heard on an older stream, or before the cut.
@@ -133,8 +142,11 @@ class Witness:
     def _written(self, act: Write) -> None:
         key = (act.reply, act.sentence)
         assert act.reply not in self.silent, "an interrupted reply is silent until it is resumed"
-        assert set(act.payload) <= self.welcome, "what was dropped is never heard"
-        span = range(act.offset_ms, act.offset_ms + len(act.payload) // 8)
+        if self.measure.cuts:
+            assert set(act.payload) <= self.welcome, "what was dropped is never heard"
+        else:
+            assert act.payload in self.packets, "packets are written whole, and one at a time"
+        span = range(act.offset_ms, act.offset_ms + self.measure.ms_of(act.payload))
         assert not self.written[key] & set(span), "no millisecond twice"
         self.written[key] |= set(span)
         self.furthest[key] = max(self.furthest[key], span.stop)
@@ -213,9 +225,133 @@ def test_it_never_runs_far_ahead_of_the_listener(script: list[tuple[Any, ...]]) 
         assert witness.playlist.ahead_ms(witness.now) <= pace.lead_ms + pace.chunk_ms + pace.least_ms
 
 
+# Packets: as long as they say, and never cut
+
+FRAMES = {20: b"\x48", 40: b"\x49", 60: b"\x58"}  # first bytes of SILK at 16 kHz: 20 ms, twice 20 ms, 60 ms
+
+
+def packet(offset_ms: int, length_ms: int = 20, *, take: int = 99, fill: int = 1, **given: Any) -> OutboxAudio:
+    payload = FRAMES[length_ms] + fill.to_bytes(4, "big")
+    return msgspec.structs.replace(audio(offset_ms, 0, take=take, **given), payload=payload)
+
+
+packet_operations = st.one_of(
+    st.tuples(
+        st.just("packet"),
+        replies,
+        st.integers(0, 1),
+        st.integers(0, 12),
+        st.sampled_from(sorted(FRAMES)),
+        st.integers(-4, 1),
+        st.booleans(),
+    ),
+    operations.filter(lambda operation: operation[0] != "audio"),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(packet_operations, max_size=60))
+def test_packets_are_said_once_whole_and_in_order(script: list[tuple[Any, ...]]) -> None:
+    witness = Witness(measure=Packets())
+    witness.fact(adopted(), 1)
+    pace = Pace()
+    for number, operation in enumerate(script):
+        match operation:
+            case ("packet", reply, index, place, length, behind, last):
+                take = max(0, witness.position + behind)
+                given_ = {"take": take, "fill": number, "last": last, "reply": reply, "index": index}
+                witness.audio(packet(place * STEP_MS, length, **given_))
+            case _:
+                _do(witness, number, operation)
+        assert witness.playlist.ahead_ms(witness.now) <= pace.lead_ms + max(FRAMES)
+    witness.see(witness.playlist.lost(witness.now))
+    assert witness.playlist.due(witness.now + 10_000) == []
+
+
+def test_packets_go_out_one_by_one_a_short_lead_ahead_each_with_its_mark() -> None:
+    playlist = Playlist(pace=Pace(lead_ms=200), measure=Packets())
+    for number in range(50):
+        playlist.audio(packet(number * 20, fill=number, last=number == 49), 0)
+    acts = playlist.due(0)
+    for echoed, now in enumerate(range(20, 1_020, 20)):
+        writes = [act for act in acts if isinstance(act, Write)]
+        acts += playlist.echoed(writes[echoed].mark, now) or []
+        acts += playlist.due(now)
+        assert playlist.ahead_ms(now) <= 220
+    writes = [act for act in acts if isinstance(act, Write)]
+    assert [act.offset_ms for act in writes] == list(range(0, 1_000, 20))
+    assert len({act.payload for act in writes}) == len({act.mark for act in writes}) == 50
+    assert Marked("a", 0, 1_000, last=True) in acts
+
+
+def test_a_packet_that_reaches_over_what_was_received_is_dropped() -> None:
+    playlist = Playlist(pace=Pace(), measure=Packets())
+    assert playlist.audio(packet(0, 60), 0)
+    assert not playlist.audio(packet(40, 40, fill=2), 0)
+    assert playlist.audio(packet(80, 20, fill=3), 0)
+    assert [act.offset_ms for act in playlist.due(0) if isinstance(act, Write)] == [0, 80]
+
+
+def test_what_is_no_packet_is_dropped() -> None:
+    playlist = Playlist(pace=Pace(), measure=Packets())
+    assert not playlist.audio(msgspec.structs.replace(packet(0), payload=b"\xff"), 0)
+
+
+def test_an_interrupted_sentence_goes_on_with_the_packet_that_was_cut() -> None:
+    playlist = Playlist(pace=Pace(), measure=Packets())
+    for number in range(20):
+        playlist.audio(packet(number * 20, fill=number, last=number == 19), 0)
+    marks = [act.mark for act in playlist.due(0) if isinstance(act, Write)]
+    playlist.echoed(marks[0], 20)
+    assert playlist.fact(101, interrupted("a"), 47) == [Clear(), Cleared("a", 0, 47, estimated=True)]
+    playlist.fact(102, resumed("a"), 100)
+    for number in range(2, 20):
+        playlist.audio(packet(number * 20, take=102, fill=number, last=number == 19), 100)
+    writes = [act for act in playlist.due(100) if isinstance(act, Write)]
+    assert [act.offset_ms for act in writes] == list(range(40, 400, 20))
+
+
+# A peer that echoes nothing
+
+
+def _silent(length_ms: int = 400) -> Playlist:
+    playlist = Playlist(pace=Pace(), measure=TELEPHONE, echoes=False)
+    playlist.audio(audio(0, length_ms, take=5, last=True), 0)
+    playlist.due(0)
+    return playlist
+
+
+@pytest.mark.parametrize(("now", "heard_ms"), [(0, 0), (90, 0), (250, 150), (480, 380)])
+def test_an_interruption_is_estimated_by_the_clock(now: int, heard_ms: int) -> None:
+    acts = _silent().fact(9, interrupted("a"), now)
+    assert acts == [Clear(), Cleared("a", 0, heard_ms, estimated=heard_ms > 0)]
+
+
+def test_what_a_lost_socket_had_played_is_estimated_too() -> None:
+    assert _silent().lost(300) == [Cleared("a", 0, 200, estimated=True)]
+
+
+def test_never_more_than_was_sent_is_believed_heard() -> None:
+    playlist = Playlist(pace=Pace(), measure=TELEPHONE, echoes=False)
+    playlist.audio(audio(0, 400, take=5), 0)
+    acts = [*playlist.due(0), *playlist.due(3_000), *playlist.lost(9_000)]
+    written = sum(len(act.payload) // 8 for act in acts if isinstance(act, Write))
+    assert acts[-1] == Cleared("a", 0, written, estimated=True)
+
+
+def test_a_peer_that_echoes_after_all_is_waited_for() -> None:
+    playlist = Playlist(pace=Pace(), measure=TELEPHONE, echoes=False)
+    playlist.audio(audio(0, 400, take=5, last=True), 0)
+    first, *others = [act.mark for act in playlist.due(0) if isinstance(act, Write)]
+    playlist.due(200)
+    assert playlist.echoed(first, 210) == [], "it was believed before"
+    assert playlist.due(5_000) == []
+    assert Marked("a", 0, 400, last=True) in [act for mark in others for act in playlist.echoed(mark, 5_000) or []]
+
+
 @pytest.fixture
 def playlist() -> Playlist:
-    return Playlist(pace=Pace(), bytes_per_ms=8)
+    return Playlist(pace=Pace(), measure=TELEPHONE)
 
 
 def test_a_zombies_audio_is_dropped_and_a_new_owners_is_not(playlist: Playlist) -> None:
@@ -256,16 +392,18 @@ def test_a_sentence_whose_rest_never_comes_gives_way_to_the_next(playlist: Playl
 
 
 def test_a_peer_without_echoes_is_believed_by_the_clock() -> None:
-    playlist = Playlist(pace=Pace(), bytes_per_ms=8, echoes=False)
+    playlist = Playlist(pace=Pace(), measure=TELEPHONE, echoes=False)
     playlist.audio(audio(0, 100, take=5, last=True), 0)
     playlist.due(0)
     assert playlist.wants_beat
-    assert Marked("a", 0, 100, last=True) in playlist.due(5_000)
+    assert playlist.due(100 + 59) == [], "60 ms were sent first, and are played 100 ms late"
+    assert playlist.due(100 + 60) == [Marked("a", 0, 60, last=False, estimated=True)]
+    assert playlist.due(100 + 100) == [Marked("a", 0, 100, last=True, estimated=True)]
     assert not playlist.wants_beat
 
 
 def test_what_was_forgotten_is_bounded() -> None:
-    playlist = Playlist(pace=Pace(), bytes_per_ms=8)
+    playlist = Playlist(pace=Pace(), measure=TELEPHONE)
     now = 0
     for number in range(1_000):
         message = audio(0, 20, take=5, last=True, reply=f"r{number}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schema.call import CallEnded, CallReported, CallStarted, CallTransferred
+from schema.stream import StreamDegraded, StreamOpened
 from tests.support.workers import CALL, CallModel, types_of
 from workers import lifecycle
 from workers.lifecycle import TERMINAL, LifeRules
@@ -270,3 +271,19 @@ def test_a_timer_that_rang_for_a_reason_that_is_gone_ends_nothing() -> None:
     call.now = grace.until
     call.ring_late("grace", grace.until)
     assert "call.ended" not in types_of(call.decide())
+
+
+def test_a_stream_is_spoken_to_in_the_format_it_declares_for_that() -> None:
+    told = {"id": "o", "call_id": CALL, "stream": "s", "door": "browser", "mailbox": 1}
+    same = StreamOpened(encoding="opus", sample_rate=16_000, **told)
+    other = StreamOpened(encoding="opus", sample_rate=48_000, out_encoding="pcm16", out_sample_rate=24_000, **told)
+    for opened, expected in ((same, ("opus", 16_000, 1, 0)), (other, ("pcm16", 24_000, 1, 0))):
+        line = lifecycle.fold(lifecycle.Life(), opened, 1, 1).lines["s"]
+        assert (line.encoding, line.sample_rate, line.channels, line.packet_ms) == expected
+
+
+def test_a_degraded_line_is_known_as_one() -> None:
+    call = CallModel().greeted()
+    stream_id = next(iter(call.state.life.lines))
+    degraded = StreamDegraded(id=call.new_id(), call_id=CALL, stream=stream_id, loss=0.2)
+    assert lifecycle.fold(call.state.life, degraded, 1, 1).lines[stream_id].degraded

@@ -3,58 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection
 
 from eventlog.port import Record
-from projections.base import apply_batch, read_positions
-from projections.database import sync_engine
-from projections.rebuild import clear, rebuild
+from projections.base import read_positions
+from projections.rebuild import rebuild
 from projections.tables import METADATA
 from schema.envelope import Unknown
 from schema.registry import decode
+from tests.support.databases import Database, Killed, Rows, opened
 from tests.support.events import DATA, ROLES, Tape, a_whole_call
+from tests.support.postgres import Databases
 
 CALLS = ("CA1", "CA2", "CA3")
 TOO_LARGE = 2**63 + 1  # for any database's integers: an event that fails for its own sake
-
-
-@pytest.fixture(scope="module")
-def live() -> Iterator[Engine]:
-    """Emptied by who uses it: a new engine would compile every statement anew."""
-    yield from _an_engine()
-
-
-@pytest.fixture(scope="module")
-def other() -> Iterator[Engine]:
-    """Where tables are rebuilt."""
-    yield from _an_engine()
-
-
-def _an_engine() -> Iterator[Engine]:
-    engine = sync_engine(":memory:")
-    METADATA.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-def all_rows(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
-    with engine.connect() as connection:
-        return {
-            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
-            for table in METADATA.sorted_tables
-        }
-
-
-def rebuilt(engine: Engine, records: Sequence[Record]) -> dict[str, list[tuple[Any, ...]]]:
-    with engine.begin() as connection:
-        rebuild(connection, records)
-    return all_rows(engine)
 
 
 def a_log(chance: random.Random, *, steps: int, partition: int = 0) -> list[Record]:
@@ -118,36 +85,20 @@ def _something_said(chance: random.Random, tape: Tape, known: list[str]) -> None
         known.append(said.id)
 
 
-def apply_with_accidents(engine: Engine, records: Sequence[Record], chance: random.Random) -> None:
-    """Batches cut anywhere, read again from before, and killed before their commit."""
-    done = 0
-    while done < len(records):
-        begin = max(0, done - chance.randrange(4))
-        end = min(len(records), done + chance.randrange(1, 12))
-        with engine.connect() as connection:
-            apply_batch(connection, records[begin:end])
-            if chance.random() < 0.3:
-                connection.rollback()  # killed
-            else:
-                connection.commit()
-                done = end
-
-
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32))
-def test_rebuilt_tables_equal_the_live_ones_whatever_happened_meanwhile(live: Engine, other: Engine, seed: int) -> None:
+def test_rebuilt_tables_equal_the_live_ones_whatever_happened_meanwhile(reused: Database, seed: int) -> None:
     chance = random.Random(seed)
     records = a_log(chance, steps=chance.randrange(1, 120))
-    with live.begin() as connection:
-        clear(connection)
-    apply_with_accidents(live, records, chance)
+    reused.apply_with_accidents(records, chance)
+    live = reused.all_rows()
 
-    assert all_rows(live) == rebuilt(other, records)
+    assert live == reused.rebuilt(records)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 2**32))
-def test_partitions_do_not_care_how_they_are_interleaved(other: Engine, seed: int) -> None:
+def test_partitions_do_not_care_how_they_are_interleaved(reused: Database, seed: int) -> None:
     chance = random.Random(seed)
     logs = [a_log(chance, steps=30, partition=partition) for partition in range(3)]
     one_after_the_other = [record for log in logs for record in log]
@@ -155,11 +106,11 @@ def test_partitions_do_not_care_how_they_are_interleaved(other: Engine, seed: in
     while logs := [log for log in logs if log]:
         mixed.append(chance.choice(logs).pop(0))
 
-    assert rebuilt(other, mixed) == rebuilt(other, one_after_the_other)
+    assert reused.rebuilt(mixed) == reused.rebuilt(one_after_the_other)
 
 
-def test_a_random_log_is_worth_its_name(other: Engine) -> None:
-    tables = rebuilt(other, a_log(random.Random(7), steps=1_500))
+def test_a_random_log_is_worth_its_name(reused: Database) -> None:
+    tables = reused.rebuilt(a_log(random.Random(7), steps=1_500))
 
     assert [name for name, rows in tables.items() if not rows] == []
     assert {row[6] for row in tables["failures"]} == {"projection", "stt"}
@@ -167,14 +118,29 @@ def test_a_random_log_is_worth_its_name(other: Engine) -> None:
     assert sum(row[-1] for row in tables["calls"]) > 50  # void events
 
 
-def test_a_rebuild_leaves_the_old_tables_to_readers_until_it_is_committed(live: Engine) -> None:
-    records = a_whole_call().records
-    before = rebuilt(live, records)
-    with live.connect() as connection:
-        rebuild(connection, records[:10])
-        connection.rollback()
+def test_both_databases_say_the_same(postgres: Databases) -> None:
+    records = a_log(random.Random(11), steps=600)
+    with postgres.fresh() as url, opened(url) as there, opened(":memory:") as here:
+        here.write(METADATA.create_all)
 
-    assert all_rows(live) == before
-    with live.begin() as connection:
-        assert rebuild(connection, records) == read_positions(connection)
-    assert all_rows(live) == before
+        assert _sorted(there.rebuilt(records)) == _sorted(here.rebuilt(records))
+
+
+def _sorted(tables: Rows) -> Rows:
+    """Databases order texts differently."""
+    return {name: sorted(rows, key=lambda row: repr(row[:3])) for name, rows in tables.items()}
+
+
+def test_a_rebuild_leaves_the_old_tables_to_readers_until_it_is_committed(reused: Database) -> None:
+    records = a_whole_call().records
+    before = reused.rebuilt(records)
+
+    def rebuild_and_die(connection: Connection) -> None:
+        rebuild(connection, records[:10])
+        raise Killed
+
+    with pytest.raises(Killed):
+        reused.write(rebuild_and_die)
+    assert reused.all_rows() == before
+    assert reused.write(rebuild, records) == reused.write(read_positions)
+    assert reused.all_rows() == before

@@ -11,9 +11,10 @@ from schema.envelope import Event, Unknown, type_of
 from schema.media import MediaReceived, MediaSpoken
 from schema.outbox import OutboxAudio, OutboxFact
 from schema.private import Sealed, SealedError, plain
-from schema.registry import EVENTS, MalformedEvent, decode, encode, pack, unpack_media, unpack_outbox
+from schema.registry import EVENTS, UPCASTS, MalformedEvent, decode, encode, pack, unpack_media, unpack_outbox
 from schema.stream import DtmfPressed
 from schema.turn import ReplySentence
+from tests.support.events import an_event
 
 BARE = {"id": "0", "call_id": "CA1"}
 
@@ -58,6 +59,26 @@ def test_an_event_of_any_version_reads_as_todays(written: dict[str, Any]) -> Non
 def test_an_old_event_whose_step_is_missing_is_malformed() -> None:
     with pytest.raises(MalformedEvent, match="amount_cents"):
         decode(msgspec.json.encode(BARE | {"type": "payment.promised", "amount": 1.0}), decoders=DECODERS, upcasts={})
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in UPCASTS}))
+def test_an_event_of_a_later_version_says_so_on_the_wire(name: str) -> None:
+    # A default is left out, and what is absent reads as version 1: it would be raised a second time.
+    assert msgspec.json.decode(encode(an_event(name)))["version"] > 1
+
+
+@pytest.mark.parametrize(
+    ("old", "field", "value"),
+    [
+        ({"type": "reply.started", "why": "greeting"}, "why", "greeting"),
+        ({"type": "request.made", "kind": "pause"}, "kind", "pause"),
+    ],
+)
+def test_what_was_written_before_an_enumeration_grew_reads_as_it_was_meant(
+    old: dict[str, str], field: str, value: str
+) -> None:
+    event = decode(msgspec.json.encode(BARE | old))
+    assert (getattr(event, field), event.version) == (value, 2)
 
 
 def test_an_unknown_event_travels_on_byte_for_byte() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audio.encoding import PIECE_MS
+from audio.opus_toc import packet_ms
 from eventlog.memory import MemoryLog
 from eventlog.port import Entry
 from schema.outbox import OutboxAudio
@@ -19,7 +22,7 @@ from workers.engines.port import EngineError, MadeBy, TextToSpeechCapabilities, 
 from workers.lifecycle import Line
 from workers.outbound import Outbound
 from workers.profiles import Profile, Voice
-from workers.speaking import ENGINE_TIMEOUT_S, PIECE_MS, Speaker, ToSpeak, Voiced, word_start_ms
+from workers.speaking import ENGINE_TIMEOUT_S, Speaker, ToSpeak, Voiced, word_start_ms
 
 
 class Mail(Appender):
@@ -149,7 +152,40 @@ def test_a_voice_that_fails_says_so_and_the_next_sentence_is_spoken(text: str, c
     assert audio[-1].sentence == 1 and audio[-1].last
 
 
-@pytest.mark.parametrize("encoding", ["opus", "speex"])
+@pytest.mark.parametrize(("from_ms", "first"), [(0, 0), (220, 220), (233, 220), (499, 480)])
+def test_opus_goes_out_packet_by_packet_from_the_one_that_was_cut(from_ms: int, first: int) -> None:
+    audio, done = spoken(to_speak("hello", on=line("opus", 16_000), from_ms=from_ms))
+    assert [piece.offset_ms for piece in audio] == list(range(first, 500, 20))
+    assert {packet_ms(piece.payload) for piece in audio} == {20}
+    assert [piece.last for piece in audio] == [False] * (len(audio) - 1) + [True]
+    assert done[0].duration_ms == 500
+
+
+def test_a_stream_may_be_spoken_to_in_longer_packets() -> None:
+    audio, done = spoken(to_speak("hello", on=replace(line("opus", 16_000), packet_ms=60), from_ms=130))
+    assert [piece.offset_ms for piece in audio] == list(range(120, 500, 60))
+    assert {packet_ms(piece.payload) for piece in audio} == {60}
+    assert done[0].duration_ms == 540
+
+
+def test_a_degraded_line_gets_fewer_bits() -> None:
+    on = line("opus", 16_000)
+    (well, _), (badly, _) = spoken(to_speak("hello", on=on)), spoken(to_speak("hello", on=replace(on, degraded=True)))
+    assert sum(len(p.payload) for p in badly) < sum(len(p.payload) for p in well)
+
+
+def test_stereo_is_said_where_it_is_asked_for() -> None:
+    audio, done = spoken(to_speak("hi", on=replace(line("pcm16", 24_000), channels=2)))
+    assert (sum(len(piece.payload) for piece in audio), done[0].duration_ms) == (200 * 96, 200)
+
+
+def test_every_sentence_begins_with_an_encoder_of_its_own() -> None:
+    on = line("opus", 16_000)
+    twice, _ = spoken(to_speak("hello", 0, on=on), to_speak("hello", 1, on=on))
+    assert [p.payload for p in twice if p.sentence == 0] == [p.payload for p in twice if p.sentence == 1]
+
+
+@pytest.mark.parametrize("encoding", ["speex", ""])
 def test_a_format_nobody_can_encode_is_a_failure_and_no_crash(encoding: str) -> None:
     audio, done = spoken(to_speak("hello", on=line(encoding)))
     assert audio == []

@@ -9,11 +9,11 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schema.call import CallReported, CallStarted, CallTransferred
+from schema.call import CallReported, CallStarted, CallTransferred, ProfileUsed
 from schema.envelope import Event, type_of
 from schema.registry import EVENTS
 from schema.stream import StreamMeasured
-from schema.turn import ReplyFinished, ReplyStarted, ReplyVoiced
+from schema.turn import AgentChanged, ReplyFinished, ReplyStarted, ReplyVoiced
 from tests.support.events import DATA, ROLES, an_event
 from tests.support.workers import CALL, CallModel
 from workers import callstate, heardlines, hearing
@@ -55,6 +55,13 @@ def _tool(call: CallModel, n: int) -> None:
     reply = call.talk.reply
     if reply is not None and not reply.composed and not call.talk.ended and len(call.talk.tools) < 3:
         call.call_tool(repeatable=n % 2 == 0)
+
+
+def _hand_over(call: CallModel, n: int) -> None:
+    reply = call.talk.reply
+    agent = ("front", "back")[n % 2]
+    if reply is not None and not reply.composed and not reply.interrupted and call.talk.agent != agent:
+        call.hand_over(agent)
 
 
 def _returned(call: CallModel, n: int) -> None:
@@ -105,6 +112,7 @@ ACTS: tuple[Act, ...] = (
     _says,
     _composed,
     _tool,
+    _hand_over,
     _returned,
     _play,
     _playback,
@@ -123,7 +131,7 @@ ACTS: tuple[Act, ...] = (
     lambda call, n: call.presses("12#"[n % 3]),
     lambda call, n: call.releases(),
     lambda call, n: call.request(("say", "pause", "resume", "resume", "say", "hang_up")[n % 6], "words"),
-    lambda call, n: call.request(("pause", "resume")[n % 2]),
+    lambda call, n: call.request(("pause", "resume", "interrupt")[n % 3]),
     lambda call, n: call.ring(),
     lambda call, n: call.ring(),
     lambda call, n: call.pass_time(n * 211),
@@ -174,7 +182,13 @@ def test_no_two_replies_are_open_at_once(body: dict[str, Any], story: Sequence[t
             open_reply = ""
 
 
-CAUSES = {"turn": "turn.taken", "prompt": "timer.rang", "request": "request.made", "tool": "tool.returned"}
+CAUSES = {
+    "turn": "turn.taken",
+    "prompt": "timer.rang",
+    "request": "request.made",
+    "tool": "tool.returned",
+    "handover": "agent.changed",
+}
 
 
 @settings(max_examples=400)
@@ -199,6 +213,20 @@ def test_every_utterance_is_answered_at_most_once(body: dict[str, Any], story: S
     call = run(body, story)
     taken = [id_ for event in call.events if type_of(event) == "turn.taken" for id_ in event.utterances]  # type: ignore[attr-defined]
     assert len(taken) == len(set(taken))
+
+
+@settings(max_examples=400)
+@given(bodies, steps)
+def test_who_answers_is_who_has_the_call(body: dict[str, Any], story: Sequence[tuple[int, int]]) -> None:
+    agent, profiles = "", 0
+    for event in run(body, story).events:
+        if isinstance(event, AgentChanged):
+            agent, profiles = event.agent, 0
+        elif isinstance(event, ProfileUsed):
+            profiles += 1
+        elif isinstance(event, ReplyStarted):
+            assert profiles == 1, "each agent's profile is on the log once before it speaks"
+            assert event.why != "handover" or agent
 
 
 @settings(max_examples=400)

@@ -17,12 +17,17 @@ DEFAULT_RATE_WPM = 150
 RATES_WPM = (80, 450)  # what espeak-ng takes
 MAX_TEXT = 4000  # characters; about four minutes of speech
 RESTART_S = 2.0
+# Some of what espeak-ng speaks: each is a language (BCP 47, lower case), perhaps with one of its variants.
+VOICES = (
+    "en-us", "en-gb", "en-us+f3", "cs", "da", "de", "el", "es", "es-419", "fi", "fr", "fr-be", "fr-ch", "hu", "it",
+    "nb", "nl", "pl", "pt", "pt-br", "ro", "ru", "sv", "tr", "uk",
+)  # fmt: skip
 
 
 class Espeak:
     """The port's `TextToSpeech`. Each child speaks one sentence at a time, far faster than it is played."""
 
-    capabilities = TextToSpeechCapabilities("espeak-ng", streaming=False, voices=("en-us", "en-gb", "en-us+f3"))
+    capabilities = TextToSpeechCapabilities("espeak-ng", streaming=False, voices=VOICES)
 
     def __init__(self, children: int = 1) -> None:
         self._children = [Child(MODULE) for _ in range(children)]

@@ -1,4 +1,4 @@
-"""The note taker's tools: they check what is to be kept; the log of the call is where it is kept."""
+"""Tools that keep what callers want kept: they check it; the log of the call is where it is kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from workers.tools.port import ToolError
 
-KINDS = ("reminder", "note", "todo", "meeting", "call", "email", "project", "follow_up", "action_item")
+NOTES = ("reminder", "note", "todo", "meeting", "call", "email", "project", "follow_up", "action_item")
+KINDS = (*NOTES, "contact", "estimate", "job", "appointment")
 LONGEST = 500  # characters of a title or a name: more is no item but a transcript
 ISO = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2})?")
 TEXTS = {
@@ -17,6 +18,8 @@ TEXTS = {
     "due_said": "When, in the caller's words",
     "with": "The person it concerns",
     "project": "The project it belongs to",
+    "address": "Where it is, as a postal address",
+    "phone": "A telephone number",
 }
 
 
@@ -24,7 +27,7 @@ class SaveItem:
     """Keeps one item. Its record is `tool.called` and `tool.returned` on the log, so nothing else is written here."""
 
     name = "save_item"
-    description = "Save one reminder, note, todo, meeting, call, email, project, follow up or action item."
+    description = "Save one thing the caller wants kept, such as a reminder, an estimate, a job or an appointment."
     parameters: Mapping[str, Any] = {
         "type": "object",
         "properties": {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 
 class ToolError(Exception):
@@ -15,6 +16,15 @@ class ToolError(Exception):
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The call a tool is called in."""
+
+    call_id: str
+    tenant_id: str = "default"
+    parameters: Mapping[str, str] = field(default_factory=dict)  # of its `call.started`
 
 
 class Tool(Protocol):
@@ -29,4 +39,13 @@ class Tool(Protocol):
 
     async def run(self, arguments: Mapping[str, str], key: str) -> dict[str, str]:
         """What came of it. Raises ToolError."""
+        ...
+
+
+@runtime_checkable
+class PerCall(Protocol):
+    """A tool that is another one in each call: by its tenant, its site, its parameters."""
+
+    def of_call(self, call: ToolCall) -> Tool:
+        """The tool as this call has it. Raises ToolError."""
         ...

@@ -1,0 +1,89 @@
+"""Calls that `calltape call` places as an app does: the doors it knows, and the token it shows there."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from calltape.terminal import Refused
+
+if TYPE_CHECKING:
+    from calltape.settings import Settings
+    from clients.caller import Voice
+    from clients.report import CallReport, OnEvent
+    from clients.script import Script
+    from clients.wire import Wire
+
+TENANT, USER = "default", "caller"
+TOKEN_S = 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Who calls: `tenant` is the token's, `session` names the call."""
+
+    tenant: str
+    session: str
+
+
+def _mobile(app: App) -> Wire:
+    from clients.mobile import MobileWire
+
+    return MobileWire(business=app.tenant, session=app.session)
+
+
+def _call_control(app: App) -> Wire:
+    from clients.call_control import CallControlWire
+
+    return CallControlWire(tenant=app.tenant, session=app.session)
+
+
+APP_DOORS: Mapping[str, Callable[[App], Wire]] = {
+    "mobile": _mobile,
+    "call": _call_control,
+}
+
+
+async def place(
+    door: str, script: Script, *, to: str, token: str, tenant: str, voice: Voice, on_event: OnEvent
+) -> CallReport:
+    """One call through an app door."""
+    from calltape.world import chance, new_hex
+    from clients.app import AppCall, AppConfig
+
+    wire = APP_DOORS[door](App(tenant, new_hex()))
+    return await AppCall(AppConfig(to, token), wire, voice=voice, jitter=chance, on_event=on_event).run(script)
+
+
+def token_for(given: str, settings: Settings) -> tuple[str, str]:
+    """The token to show and its tenant. Raises Refused."""
+    from calltape.limits import token_secrets
+    from calltape.world import now
+    from ingest.tokens import issue
+
+    secrets = token_secrets(settings)
+    if given:
+        return given, _tenant_of(given, secrets.tenant_claim)
+    if not secrets.secret:
+        raise Refused("give --token, or set CALLTAPE_JWT_SECRET to the server's own and one is made")
+    issued_at = int(now().timestamp())
+    token, _ = issue(secrets, tenant=TENANT, subject=USER, scopes=("call",), issued_at=issued_at, valid_s=TOKEN_S)
+    return token, TENANT
+
+
+def _tenant_of(token: str, claim: str) -> str:
+    """Read, not checked: that is the server's part."""
+    from ingest.tokens import TENANT as FORM
+
+    try:
+        body = token.split(".")[1]
+        tenant = str(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))[claim])
+    except (IndexError, ValueError, KeyError, TypeError, binascii.Error) as error:
+        raise Refused(f"--token is no JWT with the claim {claim}", code=2) from error
+    if not FORM.fullmatch(tenant):
+        raise Refused(f"the tenant of --token is not of the form {FORM.pattern}", code=2)
+    return tenant

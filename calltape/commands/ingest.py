@@ -1,0 +1,54 @@
+"""`calltape ingest`: the doors alone; workers run elsewhere, on the same log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calltape.terminal import say
+
+if TYPE_CHECKING:
+    from calltape.lifetime import Lifetime
+
+UntilEof = Annotated[
+    bool,
+    typer.Option(
+        "--until-eof", help="Stop at once, without draining, when stdin ends: for whoever starts it and may be killed."
+    ),
+]
+
+
+def ingest(
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Take unsigned calls, on this machine alone: for trying things.")
+    ] = False,
+    until_eof: UntilEof = False,
+) -> None:
+    """Open the doors and nothing else: webhooks and media streams, onto the log and from it."""
+    from calltape.doors import require_doors
+    from calltape.lifetime import live, refuse_private_log
+    from calltape.settings import settings
+
+    configured = settings()
+    refuse_private_log(configured)
+    require_doors(configured, dev=dev)
+    live("ingest", lambda lifetime: _doors(lifetime, dev=dev), until_eof=until_eof)
+
+
+async def _doors(lifetime: Lifetime, *, dev: bool) -> None:
+    from calltape.doors import announcement
+    from calltape.serving import opened_ingest
+    from calltape.settings import settings
+    from calltape.wiring import House
+
+    configured = settings()
+    async with (
+        House(configured) as house,
+        opened_ingest(house, dev=dev, is_hasty=lambda: lifetime.is_orphan) as port,
+    ):
+        for line in announcement(configured, dev=dev, port=port):
+            say(line)
+        await lifetime.spend(house)
+        if not lifetime.is_orphan:
+            say("Stopping: calls in progress are closed in a quiet moment.")

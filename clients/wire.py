@@ -1,0 +1,82 @@
+"""An app door's protocol, seen from the app: values in, values out, no sockets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+APP_RATE = 16_000  # Hz, what apps record
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """Audio of the agent: mono s16le at `sample_rate`; empty where only something ends."""
+
+    sequence: int
+    pcm: bytes
+    sample_rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The reply was interrupted: what is queued is not to be played."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The server told the name the call has on its log."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    speaker: str
+    text: str
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An error of the server's."""
+
+    code: str
+    message: str
+    retry_after_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The call has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The server broke its protocol."""
+
+    text: str
+
+
+Meant = Speech | Cut | Named | Words | Trouble | Over | Broken
+
+
+class Wire(Protocol):
+    """One call's protocol, whatever sockets carry it."""
+
+    path: str
+    call_id: str  # as the log names it, as far as it is known
+
+    def hello(self) -> list[str]:
+        """What is said on each new socket."""
+
+    def speech(self, pcm: bytes) -> list[str]:
+        """Some milliseconds of mono s16le at APP_RATE."""
+
+    def played(self, sequence: int) -> list[str]:
+        """Everything up to this number was played."""
+
+    def goodbye(self) -> list[str]:
+        """The caller hangs up."""
+
+    def read(self, frame: str | bytes) -> list[Meant]:
+        """What a frame of the server means. Never raises."""

@@ -1,0 +1,219 @@
+"""Reading from Kafka: partitions assigned by hand, each from the position it is told. No group, nothing committed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition, errors
+
+from eventlog.kafka_driver import connection, translated
+from eventlog.kafka_tuning import KafkaTuning
+from eventlog.port import LogClosed, LogError, LogUnavailable, Record, UnknownTopic
+from schema.topics import Topic
+
+
+def known(topic: Topic, partition: int) -> int:
+    """Raises UnknownTopic for a partition the topic does not have."""
+    if not 0 <= partition < topic.partitions:
+        raise UnknownTopic(f"{topic.name} has partitions 0 to {topic.partitions - 1}, not {partition}")
+    return partition
+
+
+class Asker:
+    """Answers where partitions begin and end. Reads nothing."""
+
+    def __init__(self, bootstrap: str, tuning: KafkaTuning) -> None:
+        self._where = f"asking {bootstrap} for positions"
+        self._patience_s = tuning.ask_ms / 1000
+        self._consumer = consumer(bootstrap, tuning)
+
+    async def start(self) -> None:
+        with translated(self._where):
+            await self._consumer.start()
+
+    async def begins(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        return await self._ask(self._consumer.beginning_offsets, topic, partitions)
+
+    async def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        return await self._ask(self._consumer.end_offsets, topic, partitions)
+
+    async def close(self) -> None:
+        await self._consumer.stop()
+
+    async def _ask(self, question: Callable[..., Any], topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        with translated(self._where):
+            async with asyncio.timeout(self._patience_s):
+                answers = await question([TopicPartition(topic, partition) for partition in partitions])
+        return {where.partition: position for where, position in answers.items()}
+
+
+def consumer(bootstrap: str, tuning: KafkaTuning) -> Any:
+    """A consumer without a group. What is out of range is an error: `latest` would lose, `earliest` would repeat."""
+    return AIOKafkaConsumer(
+        **connection(bootstrap, tuning),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        request_timeout_ms=tuning.request_ms,
+        fetch_max_wait_ms=tuning.fetch_wait_ms,
+        max_partition_fetch_bytes=tuning.fetch_bytes,
+    )
+
+
+class KafkaReader:
+    """See `port.Reader`. `read` with `wait_ms=0` gives what was on the log when it was called."""
+
+    def __init__(
+        self, topic: Topic, name: str, bootstrap: str, tuning: KafkaTuning, *, closed: Callable[[KafkaReader], None]
+    ) -> None:
+        self._topic = topic
+        self._name = name
+        self._bootstrap = bootstrap
+        self._tuning = tuning
+        self._tell_closed = closed
+        self._where = f"reading {name} at {bootstrap}"
+        self._positions: dict[int, int] = {}
+        self._is_new = False  # the assignment, to the consumer
+        self._beyond: set[int] = set()  # partitions whose position lies beyond their end
+        self._consumer: Any = None
+        self._starting: asyncio.Task[Any] | None = None
+        self._closing = asyncio.Event()
+
+    def assign(self, positions: Mapping[int, int]) -> None:
+        self._usable()
+        self._positions = {known(self._topic, partition): position for partition, position in positions.items()}
+        self._is_new = True
+
+    def positions(self) -> Mapping[int, int]:
+        return dict(self._positions)
+
+    async def read(self, *, max_records: int = 1000, wait_ms: int = 1000) -> list[Record]:
+        self._usable()
+        if not self._positions:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_ms / 1000):
+                    await self._closing.wait()
+            self._usable()
+            return []
+        try:
+            with translated(self._where):
+                found = await self._read(max_records, wait_ms)
+        except LogError:
+            self._usable()
+            raise
+        if not found:
+            self._usable()
+        return self._records(found)
+
+    async def close(self) -> None:
+        if not self._closing.is_set():
+            self._closing.set()
+            self._tell_closed(self)
+            if self._starting is not None:
+                self._starting.cancel()
+                await asyncio.gather(self._starting, return_exceptions=True)
+            if self._consumer is not None:
+                await self._consumer.stop()
+
+    def _usable(self) -> None:
+        if self._closing.is_set():
+            raise LogClosed(f"the reader of {self._name} was used after it or its log was closed")
+
+    async def _read(self, limit: int, wait_ms: int) -> dict[TopicPartition, list[Any]]:
+        await self._prepare()
+        found = await self._get(limit, wait_ms)
+        if not found and wait_ms <= 0 and await self._is_behind():
+            found = await self._get(limit, self._tuning.ask_ms)
+            if not found and not self._closing.is_set():
+                raise LogUnavailable(f"{self._where}: nothing came, and the end was not reached")
+        return found
+
+    async def _get(self, limit: int, wait_ms: int) -> dict[TopicPartition, list[Any]]:
+        try:
+            found: dict[TopicPartition, list[Any]] = await self._consumer.getmany(timeout_ms=wait_ms, max_records=limit)
+        except errors.OffsetOutOfRangeError:
+            await self._return_to_range()
+            return {}
+        return found
+
+    async def _prepare(self) -> None:
+        """A consumer that reads what was assigned last."""
+        if self._consumer is None:
+            if self._starting is None:
+                self._starting = asyncio.create_task(self._start(), name="log-reader")
+            # A reading that is cancelled does not undo the start.
+            await asyncio.shield(self._starting)
+        if self._is_new:
+            self._is_new = False
+            self._beyond.clear()
+            self._consumer.assign([self._at(partition) for partition in self._positions])
+            for partition, position in self._positions.items():
+                self._consumer.seek(self._at(partition), position)
+        if self._beyond:
+            await self._wait_for_range()
+
+    async def _start(self) -> None:
+        fresh = consumer(self._bootstrap, self._tuning)
+        try:
+            async with asyncio.timeout(self._tuning.ask_ms / 1000):
+                await fresh.start()
+        except BaseException:
+            await fresh.stop()
+            raise
+        finally:
+            self._starting = None
+        self._consumer = fresh
+
+    async def _is_behind(self) -> bool:
+        """Whether there is something that was not read. A position of the log is never guessed."""
+        async with asyncio.timeout(self._tuning.ask_ms / 1000):
+            ends = await self._consumer.end_offsets([self._at(partition) for partition in self._positions])
+        return any(self._positions[where.partition] < end for where, end in ends.items())
+
+    async def _return_to_range(self) -> None:
+        """Retention took what was to be read: go on with the oldest. Beyond the end: wait until the end is there."""
+        places = [self._at(partition) for partition in self._positions]
+        begins = await self._consumer.beginning_offsets(places)
+        ends = await self._consumer.end_offsets(places)
+        for place in places:
+            position = self._positions[place.partition]
+            if position < begins[place]:
+                self._positions[place.partition] = begins[place]
+                self._consumer.seek(place, begins[place])
+            elif position > ends[place]:
+                self._consumer.pause(place)
+                self._beyond.add(place.partition)
+
+    async def _wait_for_range(self) -> None:
+        places = [self._at(partition) for partition in self._beyond]
+        ends = await self._consumer.end_offsets(places)
+        for place in places:
+            if self._positions[place.partition] <= ends[place]:
+                self._consumer.resume(place)
+                self._consumer.seek(place, self._positions[place.partition])
+                self._beyond.discard(place.partition)
+
+    def _at(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._name, partition)
+
+    def _records(self, found: Mapping[TopicPartition, list[Any]]) -> list[Record]:
+        topic = self._topic.name
+        records: list[Record] = []
+        for where, part in found.items():
+            partition = where.partition
+            self._positions[partition] = part[-1].offset + 1
+            records += [
+                Record(
+                    topic,
+                    partition,
+                    one.offset,
+                    one.timestamp,
+                    (one.key or b"").decode(errors="replace"),
+                    one.value or b"",
+                )
+                for one in part
+            ]
+        return records

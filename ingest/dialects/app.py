@@ -1,0 +1,167 @@
+"""What the app dialects share: JSON that may be anything, what was sent and played, whose turn the app shows."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ingest.dialects.base import Ignored, MarkEchoed, Said
+from schema.call import CallEnded, CallStarted
+from schema.envelope import AnyEvent
+from schema.stream import PlaybackStarted
+from schema.turn import AgentChanged, ReplyFinished, ReplyInterrupted, ReplyStarted, TurnTaken
+
+MARKS_KEPT = 4_096  # of a client that never says what it played
+FIGURES = ("latency_ms", "ping_ms", "jitter_ms", "loss", "snr", "clarity")  # a client's own, as they are kept
+
+# stream.closed's reasons that have a code of their own (protocols: close codes).
+CLOSE_CODES: Mapping[str, int] = {
+    "protocol": 1002,
+    "limit": 1008,
+    "forbidden": 1008,
+    "restart": 1012,
+    "lost": 1012,
+    "slow": 1013,
+    "expired": 4401,
+    "superseded": 4409,
+}
+
+_json = msgspec.json.Decoder()
+
+
+def close_code(reason: str) -> int:
+    """The websocket code an app's socket is closed with."""
+    return CLOSE_CODES.get(reason, 1000)
+
+
+def read_object(frame: str | bytes) -> dict[str, Any] | None:
+    """A JSON object, from text or from UTF-8 bytes; None if it is none."""
+    try:
+        found = _json.decode(frame)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def read_base64(text: object) -> bytes | None:
+    """None if it is no base64."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def read_count(value: object) -> int | None:
+    """A non-negative whole number, also as a string of digits; None if it is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None
+
+
+def read_text(value: object, longest: int = 4_000) -> str:
+    """Words, without control characters at their ends; empty if there are none."""
+    return value.strip()[:longest] if isinstance(value, str) else ""
+
+
+def read_figures(message: Mapping[str, Any]) -> dict[str, float]:
+    """What a client measured of the wire, as far as it is numbers."""
+    inner = message.get("metrics")
+    found = {**message, **inner} if isinstance(inner, dict) else message
+    values = {name: found.get(name) for name in FIGURES}
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
+    }
+
+
+def echo_of(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The payload of a ping, for its pong; nothing if there is none, or none that can be said in JSON."""
+    if "payload" not in message:
+        return {}
+    try:
+        msgspec.json.encode(message["payload"])
+    except (msgspec.MsgspecError, OverflowError, ValueError, RecursionError):
+        return {}
+    return {"payload": message["payload"]}
+
+
+class Sent:
+    """What was sent: audio numbered from 1, and which playback mark stands behind which number."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self._marks: deque[tuple[int, str]] = deque(maxlen=MARKS_KEPT)
+
+    def next(self) -> int:
+        self.sequence += 1
+        return self.sequence
+
+    def mark(self, name: str) -> None:
+        """Behind what was sent last."""
+        self._marks.append((self.sequence, name))
+
+    def played(self, value: object) -> tuple[Said, ...]:
+        """The client says that it played everything up to this number."""
+        sequence = read_count(value)
+        if sequence is None or sequence > self.sequence:
+            return (Ignored("bad_played"),)
+        names = []
+        while self._marks and self._marks[0][0] <= sequence:
+            names.append(self._marks.popleft()[1])
+        return tuple(MarkEchoed(name) for name in names)
+
+
+class Status(enum.Enum):
+    """What an app shows its user."""
+
+    LISTENING = "listening"
+    PROCESSING = "processing"
+    SPEAKING = "speaking"
+    COMPLETE = "complete"
+
+
+class Track:
+    """Follows whose turn it is, and who answers."""
+
+    def __init__(self) -> None:
+        self.status = Status.LISTENING
+        self.agent = ""  # name of the profile of who speaks
+        self._told_agent = ""
+
+    def fact(self, event: AnyEvent) -> Status | None:
+        """The status when it has changed, or when another agent begins to speak; else None."""
+        match event:
+            case AgentChanged(agent=agent) | ReplyStarted(agent=agent) | CallStarted(agent=agent) if agent:
+                self.agent = agent
+                return None
+            case CallEnded():
+                return self._to(Status.COMPLETE)
+            case TurnTaken():
+                return self._to(Status.PROCESSING)
+            case PlaybackStarted():
+                return self._to(Status.SPEAKING)
+            case ReplyFinished() | ReplyInterrupted():
+                return self._to(Status.LISTENING)
+            case _:
+                return None
+
+    @property
+    def agent_name(self) -> str:
+        """Without the folder of its profile."""
+        return self.agent.rsplit("/", 1)[-1]
+
+    def _to(self, status: Status) -> Status | None:
+        is_other = status is Status.SPEAKING and self.agent != self._told_agent
+        if self.status is Status.COMPLETE or (status is self.status and not is_other):
+            return None
+        self.status, self._told_agent = status, self.agent
+        return status

@@ -1,0 +1,357 @@
+"""Apache Kafka on this machine, without Docker: `python scripts/local_kafka.py up --nodes 1|3`, or `LocalKafka`.
+
+Needs Java 17 or later; Maven fetches the jars once, and each is compared with `scripts/kafka/sha256.txt`. Every broker
+has a keeper, a small process at the end of a pipe from this one: when the pipe closes, for whatever reason, the keeper
+ends the broker, and the kernel ends it when the keeper is killed. So no broker outlives who started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import fcntl
+import hashlib
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+VERSION = "4.3.1"
+HERE = Path(__file__).resolve().parent / "kafka"
+POM = HERE / "pom.xml"
+SUMS = HERE / "sha256.txt"
+KEEPER = HERE / "keeper.py"
+
+# A cold machine needs 3 s for one node and 7 s for three; a busy one several times that.
+START_S = 90.0
+HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+LOGGING = """status = error
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %m (%c)%n
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+"""
+
+
+class KafkaError(Exception):
+    """No broker can run here: the message says what is missing."""
+
+
+def missing() -> str:
+    """Why no broker can run here; empty when one can."""
+    if shutil.which("java") is None:
+        return "java was not found: install a Java runtime, version 17 or later"
+    told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d+)', told)
+    if version is None or int(version[1]) < 17:
+        return f"Kafka {VERSION} needs Java 17 or later, and `java -version` says: {told.splitlines()[:1]}"
+    if not _cache().is_dir() and shutil.which("mvn") is None:
+        return "mvn was not found: install Maven, which fetches the broker's jars once"
+    return ""
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(base) / "calltape" / f"kafka-{VERSION}"
+
+
+def jars() -> Path:
+    """The folder of verified jars, fetched if need be. Safe for several at once. Raises KafkaError."""
+    folder = _cache()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with Path(f"{folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir() or _wrong(folder):
+            _fetch(folder)
+    return folder
+
+
+def _wrong(folder: Path) -> list[str]:
+    """The jars that are missing, changed or not ours."""
+    wanted = {name: digest for digest, name in (line.split() for line in SUMS.read_text().splitlines())}
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+
+
+def _fetch(folder: Path) -> None:
+    if shutil.which("mvn") is None:
+        raise KafkaError("mvn was not found: install Maven, which fetches the broker's jars once")
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as scratch:
+        fresh = Path(scratch, "jars")
+        goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}")
+        done = subprocess.run(
+            ["mvn", "-q", "-B", "-f", str(POM), *goal], capture_output=True, text=True, check=False, timeout=600
+        )
+        if done.returncode != 0:
+            raise KafkaError(f"Maven could not fetch the broker's jars: {done.stdout[-1500:]}")
+        if wrong := _wrong(fresh):
+            raise KafkaError(f"these jars are not those of {SUMS.name}, and were not kept: {', '.join(wrong)}")
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+
+
+class Node:
+    """One broker, which is a controller too."""
+
+    def __init__(self, number: int, folder: Path, port: int, controller_port: int) -> None:
+        self.number = number
+        self.folder = folder / f"node-{number}"
+        self.port = port
+        self.controller_port = controller_port
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._pid = 0
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "broker.log"
+
+    def prepare(self, nodes: list[Node], classpath: str, cluster: str) -> subprocess.Popen[bytes]:
+        """Format the node's folder; the process that does it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "log4j2.properties").write_text(LOGGING)
+        properties = self.folder / "server.properties"
+        properties.write_text("".join(f"{key}={value}\n" for key, value in _properties(self, nodes).items()))
+        java = ("java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath)
+        tool = ("kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster, "-c", str(properties))
+        return subprocess.Popen([*java, *tool], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def start(self, classpath: str, *, private: bool) -> None:
+        logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
+        java = ("java", *HEAP, logging, "-cp", classpath, "kafka.Kafka", str(self.folder / "server.properties"))
+        keep = (sys.executable, "-I", str(KEEPER), "private" if private else "kept", str(self.folder))
+        self._keeper = subprocess.Popen([*keep, *java], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._keeper.stdout is not None
+        self._pid = int(self._keeper.stdout.readline())
+
+    def answers(self) -> bool:
+        """Whether it serves requests. Raises KafkaError when it has died."""
+        if self._keeper is None or self._keeper.poll() is not None:
+            raise KafkaError(f"broker {self.number} ended: {_tail(self.output)}")
+        # ApiVersions, version 0, without a client's name: every broker answers it.
+        question = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(question)
+                return len(connection.recv(8)) == 8
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """kill -9. Harmless when it is dead."""
+        if self._keeper is not None and self._keeper.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+        self._reap()
+
+    def stop(self) -> None:
+        if self._keeper is not None and self._keeper.stdin is not None:
+            self._keeper.stdin.close()
+        self._reap()
+
+    def _reap(self) -> None:
+        if self._keeper is not None:
+            self._keeper.wait(timeout=60)
+            for end in (self._keeper.stdin, self._keeper.stdout):
+                if end is not None:
+                    end.close()
+            self._keeper = None
+
+
+class LocalKafka:
+    """One or three brokers on free ports of 127.0.0.1. Without a `folder` the data is removed at the end."""
+
+    def __init__(self, nodes: int = 1, folder: Path | None = None) -> None:
+        if nodes not in (1, 3):
+            raise ValueError(f"1 or 3 nodes, not {nodes}")
+        self._count = nodes
+        self._given = folder
+        self._folder: Path | None = None
+        self._classpath = ""
+        self.nodes: list[Node] = []
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port, comma separated."""
+        return ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def start(self) -> LocalKafka:
+        """Returns when every node serves; harmless when repeated. Raises KafkaError."""
+        if self.nodes:
+            return self
+        if problem := missing():
+            raise KafkaError(problem)
+        self._classpath = f"{jars()}/*"
+        for attempt in range(3):
+            try:
+                self._start()
+                break
+            except KafkaError as error:
+                self.stop()
+                # Somebody took a port between our look and the broker's.
+                if attempt == 2 or "Address already in use" not in str(error):
+                    raise
+            except BaseException:
+                self.stop()
+                raise
+        return self
+
+    def kill(self, node: int) -> None:
+        """kill -9 of node 1, 2 or 3."""
+        self.nodes[node - 1].kill()
+
+    def restart(self, node: int, *, wait: bool = True) -> None:
+        """Start a killed node again, on its port and its data; `wait` until it serves."""
+        self.nodes[node - 1].start(self._classpath, private=self._given is None)
+        if wait:
+            self._await([self.nodes[node - 1]])
+
+    def stop(self) -> None:
+        """Harmless when repeated."""
+        for node in self.nodes:
+            node.stop()
+        self.nodes = []
+        if self._folder is not None and self._given is None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        self._folder = self._given or Path(tempfile.mkdtemp(prefix="calltape-kafka-"))
+        ports = _free_ports(2 * self._count)
+        self.nodes = [Node(i + 1, self._folder, ports[2 * i], ports[2 * i + 1]) for i in range(self._count)]
+        cluster = _cluster_id(self._folder)
+        for format_process in [node.prepare(self.nodes, self._classpath, cluster) for node in self.nodes]:
+            told, _ = format_process.communicate(timeout=START_S)
+            if format_process.returncode != 0:
+                raise KafkaError(f"the broker's folder could not be prepared: {told.decode()[-1500:]}")
+        for node in self.nodes:
+            node.start(self._classpath, private=self._given is None)
+        self._await(self.nodes)
+
+    def _await(self, nodes: list[Node]) -> None:
+        end = time.monotonic() + START_S
+        for node in nodes:
+            while not node.answers():
+                if time.monotonic() > end:
+                    raise KafkaError(f"no answer after {START_S:.0f} s: {_tail(node.output)}")
+                time.sleep(0.05)
+
+
+def _properties(node: Node, nodes: list[Node]) -> Mapping[str, object]:
+    copies = len(nodes)
+    voters = ",".join(f"{one.number}@127.0.0.1:{one.controller_port}" for one in nodes)
+    common = {
+        "process.roles": "broker,controller",
+        "node.id": node.number,
+        "controller.quorum.voters": voters,
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{node.port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": node.folder / "data",
+        "offsets.topic.replication.factor": copies,
+        "offsets.topic.num.partitions": 8,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": min(copies, 2),
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": min(copies, 2),
+        "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 1000,
+        "auto.create.topics.enable": "false",
+        # Expired segments are dropped while a test waits for it.
+        "log.retention.check.interval.ms": 500,
+        "log.segment.delete.delay.ms": 100,
+        # A dead broker is noticed after 2 s, not 9: others take over, and it may come back.
+        "broker.session.timeout.ms": 2000,
+        "broker.heartbeat.interval.ms": 400,
+        "controller.quorum.election.timeout.ms": 500,
+        "controller.quorum.fetch.timeout.ms": 1000,
+    }
+    return common | ({"min.insync.replicas": 2} if copies > 1 else {})
+
+
+def _free_ports(count: int) -> list[int]:
+    """Below the range from which the kernel takes ports for connections: a killed broker's port stays free for it."""
+    ports: list[int] = []
+    with contextlib.ExitStack() as held:
+        while len(ports) < count:
+            port = random.SystemRandom().randrange(20_000, 32_000)
+            with contextlib.suppress(OSError):
+                one = held.enter_context(socket.socket())
+                one.bind(("127.0.0.1", port))
+                ports.append(port)
+    return ports
+
+
+def _cluster_id(folder: Path) -> str:
+    """16 random bytes as Kafka writes them; a kept folder keeps its own."""
+    note = folder / "cluster-id"
+    if not note.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("="))
+    return note.read_text()
+
+
+def _tail(path: Path) -> str:
+    return path.read_text(errors="replace")[-1500:] if path.exists() else "it said nothing"
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[IO[bytes]]:
+    """A pipe that has something to read once SIGTERM or SIGINT came."""
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    signal.set_wakeup_fd(theirs)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    with os.fdopen(ours, "rb") as reading:
+        yield reading
+
+
+def up(nodes: int, folder: Path | None) -> None:
+    """Runs until SIGTERM, SIGINT or the end of stdin."""
+    with LocalKafka(nodes, folder) as kafka, _signals() as told:
+        print(kafka.bootstrap, flush=True)
+        while True:
+            ready, _, _ = select.select([sys.stdin, told], [], [])
+            if told in ready or not os.read(sys.stdin.fileno(), 4096):
+                return
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verb = parser.add_subparsers(required=True).add_parser("up", help="run until SIGTERM or the end of stdin")
+    verb.add_argument("--nodes", type=int, choices=(1, 3), default=1)
+    verb.add_argument("--folder", type=Path, default=None, help="keep the data here; default: a private folder")
+    chosen = parser.parse_args()
+    try:
+        up(chosen.nodes, chosen.folder)
+    except KafkaError as error:
+        sys.exit(f"local_kafka: {error}")
+
+
+if __name__ == "__main__":
+    main()
