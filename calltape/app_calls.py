@@ -42,9 +42,23 @@ def _call_control(app: App) -> Wire:
     return CallControlWire(tenant=app.tenant, session=app.session)
 
 
+def _raw(app: App) -> Wire:
+    from clients.raw import RawWire
+
+    return RawWire(tenant=app.tenant, session=app.session)
+
+
+def _browser(app: App) -> Wire:
+    from clients.browser import BrowserWire
+
+    return BrowserWire(tenant=app.tenant, session=app.session)
+
+
 APP_DOORS: Mapping[str, Callable[[App], Wire]] = {
     "mobile": _mobile,
     "call": _call_control,
+    "raw": _raw,
+    "browser": _browser,
 }
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from calltape import world
 from calltape.settings import Settings
+from calltape.sites import load_sites
 from ingest.config import IngestConfig, Limits, ScreenLimits, TokenSecrets, TwilioSecrets
 
 
@@ -20,6 +21,7 @@ def ingest_config(settings: Settings, *, dev: bool) -> IngestConfig:
         origins=settings.allowed_origins,
         screens=ScreenLimits(backlog=settings.max_screen_backlog),
         agent=settings.agent,
+        sites=load_sites(settings.sites),
         trusted_proxies=settings.trusted_proxies,
         limits=limits(settings),
         drain_ms=_ms(settings.drain),

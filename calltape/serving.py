@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from socket import socket
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,7 +31,11 @@ LOOK_S = 0.02
 
 @asynccontextmanager
 async def opened_ingest(
-    house: House, *, dev: bool = False, is_hasty: Callable[[], bool] = lambda: False
+    house: House,
+    *,
+    dev: bool = False,
+    is_hasty: Callable[[], bool] = lambda: False,
+    listening: socket | None = None,
 ) -> AsyncIterator[int]:
     """The port the doors listen on. On the way out calls in progress are closed in a quiet moment, or at once in haste.
 
@@ -52,7 +57,7 @@ async def opened_ingest(
     )
     async with _entered(ingest):
         try:
-            port = await ingest.start(settings.host, settings.port)
+            port = await ingest.start(settings.host, settings.port, listening=listening)
         except OSError as error:
             raise Refused(
                 f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): is another server running? "

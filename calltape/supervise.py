@@ -1,6 +1,7 @@
 """Keeps each role's process running: executed, never forked; restarted when it died; stopped in order.
 
-1. A successor starts only when the old process is gone: its port and its locks are free then, its names unused.
+1. A successor starts only when the old process is gone: its locks are free then, its names unused. The doors' port is
+   held here, so that who calls meanwhile waits.
 2. The first restart comes at once; one that dies young waits longer each time.
 3. A process that never came up and ends by itself time and again has a reason that no restart mends: all stop.
 4. The doors stop first, while the workers still speak; then the workers; then whoever is left is killed.
@@ -34,6 +35,7 @@ MOST_FALSE_STARTS = 3
 BEYOND_DRAIN_S = 10.0
 WORKER_ENDS_S = 10.0
 SAME_PRESS_S = 0.1
+BACKLOG = 1024
 MOST_OF_A_ROLE = 24  # as many as the log has partitions: another one would have no call
 
 
@@ -45,7 +47,11 @@ class Post:
     arguments: tuple[str, ...]
     settings: Mapping[str, object] = field(default_factory=dict)
     ends_s: float = WORKER_ENDS_S
-    is_door: bool = False
+    listening: socket.socket | None = None  # a door's: whoever calls while it is restarted waits instead of failing
+
+    @property
+    def is_door(self) -> bool:
+        return self.listening is not None
 
 
 def counted(text: str, settings: Settings) -> dict[str, int]:
@@ -72,13 +78,13 @@ def counted(text: str, settings: Settings) -> dict[str, int]:
 
 def posts(settings: Settings, counts: Mapping[str, int], *, dev: bool) -> list[Post]:
     """The doors, then the workers. Their instances are static: a restarted one gets its share back at once."""
+    listening = _listening(settings.host, settings.port)
     door = Post(
         "ingest",
-        ("ingest", *(["--dev"] if dev else [])),
-        # Whoever comes back must come back to the same port, also when any would do at first.
-        {"instance": f"{settings.instance}:1", "port": settings.port or _free_port(settings.host), "metrics_port": 0},
+        ("ingest", *(["--dev"] if dev else []), "--listen-fd", str(listening.fileno())),
+        {"instance": f"{settings.instance}:1", "port": listening.getsockname()[1], "metrics_port": 0},
         settings.drain + BEYOND_DRAIN_S,
-        is_door=True,
+        listening,
     )
     found = [door]
     for role, count in counts.items():
@@ -207,6 +213,7 @@ class Keeper:
                 stdin=PIPE,
                 stdout=PIPE,
                 env=environment(**self.post.settings),
+                pass_fds=() if self.post.listening is None else (self.post.listening.fileno(),),
                 process_group=0,  # what is sent to our group is for us: we say who stops first
             )
         except OSError as error:
@@ -235,8 +242,13 @@ class Keeper:
                 self._process.send_signal(number)
 
 
-def _free_port(host: str) -> int:
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that outlives the doors: who calls in between stands in the kernel's queue. Raises Refused."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise Refused(
+            f"cannot listen on {host}:{port} ({error.strerror}): is another server running? "
+            "Choose another with CALLTAPE_PORT"
+        ) from error

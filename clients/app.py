@@ -9,7 +9,7 @@ import asyncio
 import audioop
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Trou
 LONGEST_WAIT_S = 30.0
 # A server that is gone for longer has given the call up: its grace is 45 s.
 ATTEMPTS = 6
+STEADY_S = 5.0  # a connection that lasted so long begins the backoff anew
 ENDED_S = 3.0  # for the server to say that the call is over
 GONE_FOR_GOOD = frozenset({1000, 1002, 1008, 1009, 4401, 4409})
 COME_AGAIN = frozenset({429, 502, 503, 504})  # before the upgrade
@@ -48,7 +49,7 @@ class Backoff:
         return max(at_least_s, wait_s * (1 - 0.25 * self._jitter()))
 
     def reset(self) -> None:
-        """Connected."""
+        """Connected, and not for a moment only."""
         self.attempts = 0
 
 
@@ -118,7 +119,7 @@ class AppStream(MediaStream):
                 await self._gone.wait()
         await self._socket.close()
 
-    def _tell(self, messages: list[str]) -> None:
+    def _tell(self, messages: Sequence[str | bytes]) -> None:
         for message in messages:
             self._write(message)
 
@@ -171,6 +172,7 @@ class AppCall:
         self._line = Line(self.report, on_event)
         self._backoff = Backoff(jitter, first_s=config.first_retry_s)
         self._hangs_up = asyncio.Event()
+        self._turned_away = False
 
     async def run(self, script: Script) -> CallReport:
         """Connect, play the script, hang up. Failures of the server stand in the report; nothing of it is raised."""
@@ -209,7 +211,7 @@ class AppCall:
             if self._hangs_up.is_set():
                 return
             socket = await self._connect(http)
-            if socket is None and self._backoff.attempts >= ATTEMPTS:
+            if self._turned_away:
                 return
             at_least_s = 0.0
             if socket is not None:
@@ -217,6 +219,9 @@ class AppCall:
                 if not await self._keep(stream, socket):
                     return
                 at_least_s = stream.retry_after_s
+            if self._backoff.attempts >= ATTEMPTS:
+                self._line.fail(f"{ATTEMPTS} attempts to come back were in vain")
+                return
             wait_s = self._backoff.next_s(at_least_s)
 
     async def _connect(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse | None:
@@ -231,15 +236,17 @@ class AppCall:
         except aiohttp.WSServerHandshakeError as error:
             if error.status not in COME_AGAIN:
                 self._line.fail(f"HTTP {error.status} at {url}")
-                self._backoff.attempts = ATTEMPTS
+                self._turned_away = True
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if self._backoff.attempts + 1 >= ATTEMPTS:
+            self._turned_away = not self.report.streams  # where nobody ever answered nobody will come back
+            if self._turned_away:
                 self._line.fail(f"no websocket at {url} ({error!r})")
         return None
 
     async def _keep(self, stream: AppStream, socket: aiohttp.ClientWebSocketResponse) -> bool:
         """Until the socket is gone; whether another is worth an attempt."""
-        self._backoff.reset()
+        loop = asyncio.get_running_loop()
+        connected_at = loop.time()
         self.report.streams += 1
         stream.begin({})
         self._line.stream = stream
@@ -250,6 +257,8 @@ class AppCall:
         finally:
             self._line.stream = None
             self._line.see(Seen.STREAM_CLOSED, ended)
+        if loop.time() - connected_at >= STEADY_S:
+            self._backoff.reset()
         if stream.dropped:
             return True
         if not self._hangs_up.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,16 +67,16 @@ class Wire(Protocol):
     path: str
     call_id: str  # as the log names it, as far as it is known
 
-    def hello(self) -> list[str]:
+    def hello(self) -> Sequence[str | bytes]:
         """What is said on each new socket."""
 
-    def speech(self, pcm: bytes) -> list[str]:
+    def speech(self, pcm: bytes) -> Sequence[str | bytes]:
         """Some milliseconds of mono s16le at APP_RATE."""
 
-    def played(self, sequence: int) -> list[str]:
+    def played(self, sequence: int) -> Sequence[str | bytes]:
         """Everything up to this number was played."""
 
-    def goodbye(self) -> list[str]:
+    def goodbye(self) -> Sequence[str | bytes]:
         """The caller hangs up."""
 
     def read(self, frame: str | bytes) -> list[Meant]:

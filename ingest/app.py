@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
+from socket import socket
 from types import TracebackType
 from typing import Self
 
@@ -40,6 +41,7 @@ from schema.topics import EVENTS
 _log = structlog.get_logger(__name__)
 TWILIO = "twilio"
 QUIET_LOOK_S = 0.1
+BACKLOG = 1024
 
 
 class NoDoor(Exception):
@@ -165,15 +167,16 @@ class Ingest:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._stack.aclose()
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; returns the port. Raises NoDoor."""
+    async def start(self, host: str = "127.0.0.1", port: int = 0, *, listening: socket | None = None) -> int:
+        """Listen, at a socket that listens already if one is given; returns the port. Raises NoDoor."""
         if self._config.dev and not _is_loopback(host):
             raise NoDoor(f"development mode lets anybody in and listens on loopback only, not on {host}")
         if not any(door.is_open for door in self.open_doors()):
             raise NoDoor("no door can open: " + "; ".join(f"{door.name}: {door.why}" for door in self.open_doors()))
         self._runner = web.AppRunner(self.build_app(), access_log=None, shutdown_timeout=3.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, backlog=1024)
+        at_socket = web.SockSite(self._runner, listening, backlog=BACKLOG) if listening is not None else None
+        site = at_socket or web.TCPSite(self._runner, host, port, backlog=BACKLOG)
         await site.start()
         return int(self._runner.addresses[0][1])
 

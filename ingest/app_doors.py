@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from ingest.apps import AppDoor, Visit
-from ingest.dialects import call_control, mobile
+from ingest.dialects import browser, call_control, mobile, raw
+from ingest.dialects.browser import BrowserDialect
 from ingest.dialects.call_control import CallControlDialect
 from ingest.dialects.mobile import MobileDialect
+from ingest.dialects.raw import RawDialect
 from ingest.tokens import Bearer
 
 
@@ -24,7 +28,27 @@ def _call_control(visit: Visit) -> CallControlDialect:
     return CallControlDialect(tenant=visit.bearer.tenant, now=visit.now, new_session=visit.new_session)
 
 
+def _raw(visit: Visit) -> RawDialect:
+    return RawDialect(**_visitor(visit))
+
+
+def _browser(visit: Visit) -> BrowserDialect:
+    return BrowserDialect(**_visitor(visit))
+
+
+def _visitor(visit: Visit) -> dict[str, Any]:
+    return {
+        "tenant": visit.bearer.tenant,
+        "query": visit.query,
+        "now": visit.now,
+        "new_session": visit.new_session,
+        "site_of": visit.site_of,
+    }
+
+
 APP_DOORS: tuple[AppDoor, ...] = (
     AppDoor(mobile.DOOR, "/voice/stream/ws/{business_id}", _mobile, _own_business),
     AppDoor(call_control.DOOR, "/ws/call", _call_control),
+    AppDoor(raw.DOOR, "/voice-ws", _raw),
+    AppDoor(browser.DOOR, "/ws/voice", _browser),
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from agents.website import Site
 from ingest.admission import Admitted, Refused
 from ingest.desk import Desk
 from ingest.dialects.base import Began, Dialect
@@ -27,6 +28,7 @@ class Visit:
     query: dict[str, str]
     now: Callable[[], int]  # ms since 1970, for the timestamps of messages
     new_session: Callable[[], str]
+    site_of: Callable[[str], Site | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Apps:
             protocols=PROTOCOLS,
         )
         await ws.prepare(request)
-        visit = Visit(bearer, request.path, dict(request.query), desk.now, desk.new_id)
+        visit = Visit(bearer, request.path, dict(request.query), desk.now, desk.new_id, desk.config.sites.get)
         session = Session(
             desk,
             ws,
@@ -102,7 +104,7 @@ class AppStarts:
             agent=agent,
             user_id=self._bearer.subject,
             starts_call=True,
-            signed=False,  # by no carrier: an app need not say what it played
+            echoes=False,  # an app need not say what it played
         )
 
 

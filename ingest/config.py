@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
+from agents.website import Site
+
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -88,6 +90,7 @@ class IngestConfig:
     tokens: TokenSecrets = TokenSecrets()
     origins: tuple[str, ...] = ()  # web pages that may talk to us, besides our own
     agent: str = "notes"
+    sites: Mapping[str, Site] = field(default_factory=dict)  # by id, for clients that name theirs
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     limits: Limits = Limits()
     screens: ScreenLimits = ScreenLimits()

@@ -187,7 +187,7 @@ class Session:
         self.watch.begin(self.course.opened_at)
         self._measure, spoken = opening.measures(began)
         self.stream, self.line, self._user_id = line.stream, line, admitted.user_id
-        voice = Voice(self.dialect, self.sender, spoken, echoes=admitted.signed)
+        voice = Voice(self.dialect, self.sender, spoken, echoes=admitted.echoes)
         self.speaker = self._new_speaker(line, voice)
         desk.sessions[self.stream] = self
         if admitted.starts_call:

@@ -50,7 +50,9 @@ def _begin(state: Admission, event: CallStarted) -> Admission | None:
         return None  # the call lives: this is a resume
     if event.id == state.life or not _is_news(state, event):
         return None  # a beginning, or a resume, delivered again after its call was sealed
-    return Admission(life=event.id, began=state.began + 1, user_id=event.user_id)
+    # R2 holds for a beginning, too: what its source said once it does not say again in a resume that comes twice.
+    sources = {event.source: event.sequence} if event.source else {}
+    return Admission(life=event.id, sources=sources, began=state.began + 1, user_id=event.user_id)
 
 
 def _may_speak_late(event: AnyEvent) -> bool:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import structlog
 
-from eventlog.port import Log, LogUnavailable, Membership, Reader
+from eventlog.port import Log, LogError, LogUnavailable, Membership, Reader
 from schema import topics
 from schema.turn import TimerRang
 from workers.appender import Appender
@@ -98,6 +99,9 @@ class Runtime(Generic[S]):
                     logger.warning("log unavailable, trying again", role=self.role.name, error=str(error))
                     await self._pause()
         finally:
+            self._commit_at = 0
+            with suppress(LogError):  # who comes next reads a little more
+                await self._commit(self._reader)
             self.calls.release(self._ends)
             await self._reader.close()
             await membership.leave()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from calltape.checks.part import Part, bad, good
+from calltape.kafka import kafka_tuning
 from calltape.settings import Settings
 from calltape.world import now_ms
 
@@ -20,7 +21,7 @@ async def log(settings: Settings) -> Part:
     if _is_missing(uri):
         return good("log", f"{uri} does not exist yet and will be made")
     try:
-        async with open_log(uri, now=now_ms) as opened:
+        async with open_log(uri, now=now_ms, kafka=kafka_tuning(settings)) as opened:
             await opened.healthy()
     except LogError as error:
         return bad("log", f"{uri}: {error}", "mend what is said there, or name another log with CALLTAPE_LOG")

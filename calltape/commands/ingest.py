@@ -24,6 +24,10 @@ def ingest(
         bool, typer.Option("--dev", help="Take unsigned calls, on this machine alone: for trying things.")
     ] = False,
     until_eof: UntilEof = False,
+    listen_fd: Annotated[
+        int | None,
+        typer.Option("--listen-fd", min=3, help="A file descriptor that listens already, for whoever starts it."),
+    ] = None,
 ) -> None:
     """Open the doors and nothing else: webhooks and media streams, onto the log and from it."""
     from calltape.doors import require_doors
@@ -33,19 +37,22 @@ def ingest(
     configured = settings()
     refuse_private_log(configured)
     require_doors(configured, dev=dev)
-    live("ingest", lambda lifetime: _doors(lifetime, dev=dev), until_eof=until_eof)
+    live("ingest", lambda lifetime: _doors(lifetime, dev=dev, listen_fd=listen_fd), until_eof=until_eof)
 
 
-async def _doors(lifetime: Lifetime, *, dev: bool) -> None:
+async def _doors(lifetime: Lifetime, *, dev: bool, listen_fd: int | None) -> None:
+    import socket
+
     from calltape.doors import announcement
     from calltape.serving import opened_ingest
     from calltape.settings import settings
     from calltape.wiring import House
 
     configured = settings()
+    listening = None if listen_fd is None else socket.socket(fileno=listen_fd)
     async with (
         House(configured) as house,
-        opened_ingest(house, dev=dev, is_hasty=lambda: lifetime.is_orphan) as port,
+        opened_ingest(house, dev=dev, is_hasty=lambda: lifetime.is_orphan, listening=listening) as port,
     ):
         for line in announcement(configured, dev=dev, port=port):
             say(line)

@@ -11,11 +11,20 @@ from typing import Any
 
 import msgspec
 
-from ingest.dialects.base import Ignored, MarkEchoed, Said
+from ingest.dialects.base import Ignored, MarkEchoed, Problem, Said, Violation
 from schema.call import CallEnded, CallStarted
 from schema.envelope import AnyEvent
+from schema.failure import EngineChanged, WorkFailed
 from schema.stream import PlaybackStarted
-from schema.turn import AgentChanged, ReplyFinished, ReplyInterrupted, ReplyStarted, TurnTaken
+from schema.turn import (
+    AgentChanged,
+    ReplyFinished,
+    ReplyInterrupted,
+    ReplyStarted,
+    ToolCalled,
+    ToolReturned,
+    TurnTaken,
+)
 
 MARKS_KEPT = 4_096  # of a client that never says what it played
 FIGURES = ("latency_ms", "ping_ms", "jitter_ms", "loss", "snr", "clarity")  # a client's own, as they are kept
@@ -31,6 +40,15 @@ CLOSE_CODES: Mapping[str, int] = {
     "expired": 4401,
     "superseded": 4409,
 }
+
+# Stages without which nothing is heard, thought or said; others fail without the client noticing.
+ENGINES = frozenset({"stt", "agent", "llm", "tts", "duplex"})
+NAVIGATE = "navigate_to_page"  # the tool that shows a page
+NAVIGATIONS_KEPT = 64  # calls of it that have not returned
+
+# What a client is answered that names a site there is not for its tenant; which of both it is, is not told.
+_NO_SITE = "there is no such site for the token's tenant"
+NO_SITE: tuple[Said, ...] = (Problem("FORBIDDEN", _NO_SITE, "no_site"), Violation(1008, "no_site", _NO_SITE))
 
 _json = msgspec.json.Decoder()
 
@@ -92,6 +110,36 @@ def echo_of(message: Mapping[str, Any]) -> dict[str, Any]:
     except (msgspec.MsgspecError, OverflowError, ValueError, RecursionError):
         return {}
     return {"payload": message["payload"]}
+
+
+def failed_stage(fact: AnyEvent) -> str:
+    """Which engine is away, when a session has to go on in text; else empty."""
+    match fact:
+        case WorkFailed(stage=stage) | EngineChanged(port=stage, state="none") if stage in ENGINES:
+            return stage
+        case _:
+            return ""
+
+
+class Navigation:
+    """Follows the tool that shows pages."""
+
+    def __init__(self) -> None:
+        self._called: deque[str] = deque(maxlen=NAVIGATIONS_KEPT)
+
+    def fact(self, event: AnyEvent) -> tuple[str, str] | None:
+        """(page, path) when one is to be shown; else None."""
+        match event:
+            case ToolCalled(name=name, id=call) if name == NAVIGATE:
+                self._called.append(call)
+            case ToolReturned(call=call, status="ok", result=result) if call in self._called:
+                self._called.remove(call)
+                page, path = result.get("page", ""), result.get("path")
+                if isinstance(page, str) and isinstance(path, str):
+                    return page, path
+            case _:
+                pass
+        return None
 
 
 class Sent:

@@ -6,11 +6,15 @@ The calls take place at once, on one running house, at real pace.
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -60,11 +64,13 @@ class Called:
     shown: dict[str, Any]
 
 
-async def _placed(world_: World, door: str, steps: tuple[Step, ...], voice: Espeak) -> Called:
+def _token(user: str) -> str:
     issued_at = int(world.now().timestamp())
     secrets = TokenSecrets(secret=SECRET)
-    token, _ = issue(secrets, tenant="acme", subject="u1", scopes=("call",), issued_at=issued_at, valid_s=600)
+    return issue(secrets, tenant="acme", subject=user, scopes=("call",), issued_at=issued_at, valid_s=600)[0]
 
+
+async def _placed(world_: World, door: str, steps: tuple[Step, ...], voice: Espeak) -> Called:
     async def speak(text: str) -> bytes:
         return await voice.mulaw(text, "en-us", 140)
 
@@ -72,22 +78,83 @@ async def _placed(world_: World, door: str, steps: tuple[Step, ...], voice: Espe
         """Only the report counts."""
 
     wire = APP_DOORS[door](App("acme", world.new_hex()))
-    config = AppConfig(world_.address, token, first_retry_s=0.2)
+    config = AppConfig(world_.address, _token("u1"), first_retry_s=0.2)
     report = await AppCall(config, wire, voice=speak, jitter=world.chance, on_event=unseen).run(Script(steps=steps))
     shown = await world_.shown(report.call_id)
     return Called(report, await world_.events(report.call_id), shown)
 
 
+async def _typed(world_: World, folder: Path) -> dict[str, Any]:
+    """What `calltape call` prints for a call through the mobile door."""
+    command = (
+        "-m",
+        "calltape",
+        "call",
+        "--door",
+        "mobile",
+        "--to",
+        world_.address,
+        "--say",
+        "what can you do",
+        "--json",
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLTAPE_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        cwd=folder,
+        env={**environment, "CALLTAPE_JWT_SECRET": SECRET, "CALLTAPE_DATA": str(folder / "caller")},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    told, _ = await process.communicate()
+    return {"code": process.returncode, **json.loads(told)}
+
+
+async def _intruded(world_: World) -> tuple[str, int]:
+    """What another user is told who names a session that is alive."""
+    message = {"type": "start_session", "session_id": "mine", "audio_format": "opus"}
+    url = f"{world_.address}/voice/stream/ws/acme"
+    async with aiohttp.ClientSession() as http:
+        owner = await http.ws_connect(url, headers={"Authorization": f"Bearer {_token('u1')}"})
+        await owner.send_json(message)
+        await world_.until("acme~mine", "profile.used")
+        intruder = await http.ws_connect(url, headers={"Authorization": f"Bearer {_token('u2')}"})
+        await intruder.send_json(message)
+        codes = [said["error_code"] async for said in _said(intruder) if said["type"] == "error"]
+        await owner.close()
+        return codes[0], intruder.close_code or 0
+
+
+async def _said(ws: aiohttp.ClientWebSocketResponse) -> AsyncIterator[dict[str, Any]]:
+    async for message in ws:
+        yield json.loads(message.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Everything that took place on one house."""
+
+    by_name: dict[str, Called]
+    typed: dict[str, Any]
+    intruded: tuple[str, int]
+
+    def __getitem__(self, name: str) -> Called:
+        return self.by_name[name]
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def calls(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Called]]:
+async def calls(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Placed]:
     folder: Path = tmp_path_factory.mktemp("house")
-    async with running(folder, jwt_secret=SECRET) as world_, Espeak() as voice:
-        placed = await asyncio.gather(*(_placed(world_, door, steps, voice) for door, steps in CALLS.values()))
-    yield dict(zip(CALLS, placed, strict=True))
+    async with running(folder, jwt_secret=SECRET) as world_, Espeak() as voice, asyncio.TaskGroup() as tasks:
+        placed = [tasks.create_task(_placed(world_, door, steps, voice)) for door, steps in CALLS.values()]
+        typed, intruded = tasks.create_task(_typed(world_, folder)), tasks.create_task(_intruded(world_))
+        await asyncio.wait([*placed, typed, intruded])
+    by_name = {name: task.result() for name, task in zip(CALLS, placed, strict=True)}
+    yield Placed(by_name, typed.result(), intruded.result())
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name.endswith("interruption")])
-def test_an_app_that_interrupts_silences_the_reply_and_is_answered(calls: dict[str, Called], name: str) -> None:
+def test_an_app_that_interrupts_silences_the_reply_and_is_answered(calls: Placed, name: str) -> None:
     called = calls[name]
     assert called.report.violations == []
     assert called.report.failures == []
@@ -99,9 +166,21 @@ def test_an_app_that_interrupts_silences_the_reply_and_is_answered(calls: dict[s
     assert called.shown["recording"]
 
 
-def test_an_app_that_lost_its_socket_is_answered_on_the_next(calls: dict[str, Called]) -> None:
+def test_an_app_that_lost_its_socket_is_answered_on_the_next(calls: Placed) -> None:
     called = calls["mobile loss"]
     assert called.report.violations == []
     assert called.report.failures == []
     assert called.report.streams == 2
     assert len([event for event in called.events if isinstance(event, StreamOpened)]) == 2
+
+
+def test_the_command_places_a_call_as_an_app_does(calls: Placed) -> None:
+    told = calls.typed
+    assert (told["code"], told["ok"], told["violations"], told["streams"]) == (0, True, [], 1)
+    assert told["call_id"].startswith("default~")
+    assert [turn["first_audio_ms"] is not None for turn in told["turns"]] == [True]
+    assert Path(told["heard_wav"]).stat().st_size > 8_000
+
+
+def test_another_users_session_is_forbidden(calls: Placed) -> None:
+    assert calls.intruded == ("FORBIDDEN", 1008)

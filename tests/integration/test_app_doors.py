@@ -13,6 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from calltape.app_calls import APP_DOORS, App
+from clients.app import AppCall, AppConfig
+from clients.script import Hangup, Network, Script, Wait
 from ingest.config import Limits, TokenSecrets
 from ingest.tokens import issue
 from schema.call import CallEnded, CallStarted, RequestMade
@@ -258,6 +261,43 @@ async def test_whoever_comes_back_is_in_the_same_call(door: Door) -> None:
     assert len({event.stream for event in opened}) == 2
     assert opened[0].stream == first
     assert {event.call_id for event in opened} == {CALL}
+
+
+@both
+async def test_the_reference_client_calls_comes_back_and_hangs_up(door: Door) -> None:
+    async with doors() as h:
+        called = AppCall(
+            AppConfig(h.base, token(), pace=10.0, first_retry_s=0.02),
+            APP_DOORS[door.name](App("acme", "s1")),
+            voice=_no_voice,
+            jitter=lambda: 0.5,
+            on_event=lambda seen: None,
+        )
+        script = Script(steps=(Wait(wait=1_000), Network(network="drop"), Wait(wait=2_000), Hangup()))
+        report = await called.run(script)
+        wishes = await found(h, "request.made")
+        opened = await found(h, "stream.opened")
+    assert (report.failures, report.violations, report.streams) == ([], [], 2)
+    assert (report.ended_by, report.call_id) == ("caller", CALL)
+    assert wishes[-1].kind == "hang_up"
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize(("bearer", "failure"), [("none", "HTTP 401"), (None, "no websocket")])
+async def test_the_reference_client_says_why_it_got_nowhere(bearer: str | None, failure: str) -> None:
+    async with doors() as h:
+        base = h.base if bearer else "http://127.0.0.1:1"
+        wire = APP_DOORS["mobile"](App("acme", "s1"))
+        config = AppConfig(base, bearer or token(), pace=100.0)
+        script = Script(steps=(Hangup(),))
+        call = AppCall(config, wire, voice=_no_voice, jitter=lambda: 0.0, on_event=lambda seen: None)
+        report = await call.run(script)
+    assert not report.ok
+    assert [failure in text for text in report.failures] == [True]
+
+
+async def _no_voice(text: str) -> bytes:
+    raise AssertionError(f"nobody was to say {text}")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,13 @@ def test_it_tells_a_person_how_many_calls_held() -> None:
     assert "0 failed" in done.stdout
 
 
+def test_processes_share_the_calls() -> None:
+    done = CliRunner().invoke(app, ["--seeds", "4", "--jobs", "2", "--json"])
+    assert done.exit_code == 0, done.output
+    printed = json.loads(done.stdout)
+    assert (printed["seeds"], printed["failed"]) == (4, [])
+
+
 def test_a_seed_that_fails_is_named_and_the_command_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Run(None, (Violation("nothing is said twice", "twice"),))
     monkeypatch.setattr(running, "run_seed", lambda seed: broken)

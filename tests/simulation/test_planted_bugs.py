@@ -147,13 +147,14 @@ def test_a_silence_of_the_log_that_counts_as_a_silence_of_ingest_is_found(monkey
 
 
 def test_a_caller_who_is_taken_away_and_counts_as_gone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = lifecycle.STEPS[StreamClosed]
+    steps: dict[Any, Any] = lifecycle.STEPS
+    honest = steps[StreamClosed]
 
     def hasty(life: Life, event: Any, position: int, at: int) -> Life:
         gone = honest(life, event, position, at)
         return lifecycle._wants_end(gone, "caller_hung_up") if event.reason == "stop" and not life.transferred else gone
 
-    monkeypatch.setitem(lifecycle.STEPS, StreamClosed, hasty)
+    monkeypatch.setitem(steps, StreamClosed, hasty)
     assert "the carrier is told" in _broken(story="m")
 
 

@@ -12,10 +12,7 @@ from calltape.simulation.listing import events_of
 from calltape.simulation.run import quiet, run_seed, simulate
 
 # A seed means another run whenever what is drawn changes: the bugs themselves are planted in test_planted_bugs.
-FAILED_ONCE = (
-    *(14, 22, 34, 38, 39, 42, 54, 59, 62, 119, 150, 159, 195, 281, 352, 479, 558, 613),
-    *(3275, 3337, 3439, 4168, 900205),
-)
+FAILED_ONCE = (5, 47, 98)
 
 
 def test_a_hundred_seeds_break_no_invariant() -> None:

@@ -111,6 +111,11 @@ class TestBeginningAndEnd:
         sealed = CallSealed(id="x", call_id=CALL, role="conversation", prior="s1", complete=True)
         assert live(resumed, opened, sealed, resumed)[1] == ["s1", "o", "x"]
 
+    def test_a_webhook_asked_again_and_delivered_after_the_seal_begins_nothing(self) -> None:
+        began, again = (CallStarted(id=id_, call_id=CALL, source="CA1:voice", channel="twilio") for id_ in ("s1", "s2"))
+        sealed = CallSealed(id="x", call_id=CALL, role="conversation", prior="s1", complete=True)
+        assert fold([began, again, sealed, again])[1] == ["s1", "x"]
+
     def test_an_ended_call_still_hears_its_last_words(self) -> None:
         ended = CallEnded(id="e", call_id=CALL, role="conversation", prior="s1", reason="caller_hung_up")
         assert live(ended, pressed("d", 1))[1] == ["s1", "e", "d"]

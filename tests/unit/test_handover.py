@@ -139,3 +139,10 @@ def test_a_tool_that_returns_after_the_hand_over_is_spoken_about_by_the_new_agen
     call.plays()
     assert types_of(call.decide()) == ["reply.finished", "reply.started"]
     assert call.last("reply.started").why == "tool"
+
+
+def test_turns_end_as_the_new_profile_says() -> None:
+    call = handing_over()
+    call.body = {**call.body, "endpointing": {"complete_ms": 900}, "interruption": {"allowed": False}}
+    call.decide()
+    assert (call.talk.rules.complete_ms, call.talk.rules.interruptible) == (900, False)

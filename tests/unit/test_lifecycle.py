@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from schema.call import CallEnded, CallReported, CallStarted, CallTransferred
+from schema.call import CallEnded, CallReported, CallStarted, CallTransferred, RequestMade
+from schema.failure import WorkFailed
 from schema.stream import StreamDegraded, StreamOpened
 from tests.support.workers import CALL, CallModel, types_of
 from workers import lifecycle
@@ -60,6 +61,30 @@ def test_grace_is_counted_from_the_last_stream_that_closed() -> None:
     assert call.count("call.ended") == 0
     call.pass_time(2_000)
     assert call.last("call.ended").reason == "grace_over"
+
+
+def _wish_to_transfer(call: CallModel) -> None:
+    call.say(RequestMade(id=call.new_id(), call_id=CALL, kind="transfer", to="+15550100003"), source="wish")
+
+
+def test_a_stop_while_a_transfer_is_owed_is_no_hang_up() -> None:
+    call = CallModel().greeted()
+    _wish_to_transfer(call)
+    call.close("stop")
+    assert call.decide() == []
+    call.say(CallTransferred(id=call.new_id(), call_id=CALL, to="+15550100003"), role="conversation")
+    call.decide()
+    assert call.last("call.ended").reason == "transferred"
+
+
+def test_a_stop_after_a_transfer_that_nobody_can_do_is_a_hang_up() -> None:
+    call = CallModel().greeted()
+    _wish_to_transfer(call)
+    failed = WorkFailed(id=call.new_id(), call_id=CALL, stage="transfer", code="no_carrier", message="none")
+    call.say(failed, role="conversation")
+    call.close("stop")
+    call.decide()
+    assert call.last("call.ended").reason == "caller_hung_up"
 
 
 def test_a_stop_after_a_transfer_is_no_hang_up() -> None:

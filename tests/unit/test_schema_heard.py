@@ -51,3 +51,9 @@ def test_nothing_played_is_nothing_heard(text: str, duration_ms: int) -> None:
 
 def test_a_sentence_never_measured_is_presumed_to_be_spoken_at_a_common_pace() -> None:
     assert presumed_duration_ms("I will remind you to call the dentist.") == 2_660
+
+
+def test_a_voice_that_broke_off_was_not_heard_to_the_end() -> None:
+    text = "I will remind you to call the dentist."
+
+    assert heard_words(text, 0, 600) == heard_words(text, presumed_duration_ms(text), 600) == "I will"
