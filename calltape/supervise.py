@@ -76,9 +76,8 @@ def counted(text: str, settings: Settings) -> dict[str, int]:
     return counts
 
 
-def posts(settings: Settings, counts: Mapping[str, int], *, dev: bool) -> list[Post]:
+def posts(settings: Settings, counts: Mapping[str, int], listening: socket.socket, *, dev: bool) -> list[Post]:
     """The doors, then the workers. Their instances are static: a restarted one gets its share back at once."""
-    listening = _listening(settings.host, settings.port)
     door = Post(
         "ingest",
         ("ingest", *(["--dev"] if dev else []), "--listen-fd", str(listening.fileno())),
@@ -242,7 +241,7 @@ class Keeper:
                 self._process.send_signal(number)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket that outlives the doors: who calls in between stands in the kernel's queue. Raises Refused."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

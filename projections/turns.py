@@ -63,9 +63,11 @@ def _reply_started(connection: Connection, event: ReplyStarted, place: Place) ->
 
 
 def _turn_behind(connection: Connection, event: ReplyStarted, place: Place) -> str:
-    """The turn a reply goes back to: named by it, or by the reply that called its tool."""
+    """The turn a reply goes back to: named by it, by the reply that called its tool, or by who handed the call over."""
     if event.why == "turn":
         return event.in_answer_to
+    if event.why == "handover":
+        return _turn_before(connection, place)
     if event.why != "tool":
         return ""
     asked = (
@@ -75,6 +77,12 @@ def _turn_behind(connection: Connection, event: ReplyStarted, place: Place) -> s
         .where(or_(tools.c.id == event.in_answer_to, tools.c.returned == event.in_answer_to))
     )
     return connection.execute(asked).scalar() or ""
+
+
+def _turn_before(connection: Connection, place: Place) -> str:
+    """Who was given the call goes on with the turn that its predecessor was answering."""
+    earlier = select(replies.c.turn).where(replies.c.life == place.life, replies.c.position < place.position)
+    return connection.execute(earlier.order_by(replies.c.position.desc()).limit(1)).scalar() or ""
 
 
 def _composed(connection: Connection, event: ReplyComposed, place: Place) -> None:

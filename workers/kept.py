@@ -54,10 +54,6 @@ class KeptAudio:
                 return piece.position
         return self._pieces[-1].position if self._pieces else 0
 
-    def pcm(self) -> bytes:
-        """All of it."""
-        return b"".join(piece.pcm for piece in self._pieces)
-
     def since(self, ms: int) -> Iterator[tuple[bytes, int]]:
         """(audio, log time) of what follows `ms`."""
         for piece in tuple(self._pieces):

@@ -45,15 +45,17 @@ def _supervise(workers: str, *, dev: bool) -> None:
 
     from calltape.lifetime import begin_log, refuse_private_log
     from calltape.settings import settings
-    from calltape.supervise import counted, metrics_line, posts, supervise
+    from calltape.supervise import counted, listen, metrics_line, posts, supervise
 
     configured = settings()
     refuse_private_log(configured)
-    manned = posts(configured, counted(workers, configured), dev=dev)
-    begin_log(configured, process="supervisor")
-    if configured.metrics_port:
-        say(metrics_line(configured, manned))
-    asyncio.run(supervise(manned))
+    counts = counted(workers, configured)
+    with listen(configured.host, configured.port) as listening:
+        manned = posts(configured, counts, listening, dev=dev)
+        begin_log(configured, process="supervisor")
+        if configured.metrics_port:
+            say(metrics_line(configured, manned))
+        asyncio.run(supervise(manned))
 
 
 async def _serve(lifetime: Lifetime, *, dev: bool) -> None:

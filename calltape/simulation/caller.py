@@ -36,6 +36,7 @@ class Caller:
         self.call_id = call_id
         self.over = asyncio.Event()
         self.streams: list[str] = []
+        self.broken: set[str] = set()  # streams whose line was cut: whatever was on the way is lost
         # Half of them come through the webhook, which says that the call begins; the others' sockets say so.
         self.rings = chance.random() < 0.5
         self._script = script
@@ -77,7 +78,7 @@ class Caller:
         """The door's process is gone: the peer sees its socket close a moment later."""
         wire = self._wire
         if wire is not None and wire.door_name == door_name:
-            wire.cut()
+            self._cut(wire)
             delay = self._chance.random() * 0.5
             asyncio.get_running_loop().call_later(delay, self._lose, wire)
 
@@ -155,12 +156,16 @@ class Caller:
         if (wire := self._wire) is None:
             return
         self._away_until = asyncio.get_running_loop().time() + away_s
-        wire.cut()
+        self._cut(wire)
         if self._chance.random() < 0.7:
             lost = socket.Close(socket.ABNORMAL)
             asyncio.get_running_loop().call_later(self._chance.random() * 8, wire.to_door, lost)
         self._lose(wire)
         await asyncio.sleep(away_s)
+
+    def _cut(self, wire: Socket) -> None:
+        wire.cut()
+        self.broken.add(wire.name)
 
     async def _stay_connected(self) -> None:
         loop = asyncio.get_running_loop()

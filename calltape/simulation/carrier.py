@@ -143,9 +143,12 @@ class Ear:
         self.plays_until = 0.0
         self.heard_once = False
         self.received: dict[str, bytearray] = {}  # the caller's name of a stream -> all audio that came on it
+        self.unheard: dict[str, list[tuple[int, int]]] = {}  # stream -> bytes from, to: never played
+        self._stream = ""
 
     def receive(self, stream_sid: str, frame: str) -> None:
         loop = asyncio.get_running_loop()
+        self._stream = stream_sid
         said = understand.decode(frame)
         if said.stream_sid != stream_sid:
             raise ValueError(f"a message for {said.stream_sid} on {stream_sid}")
@@ -159,7 +162,7 @@ class Ear:
                 played = loop.call_at(max(loop.time(), self.plays_until), self._echo)
                 self._pending.append((said.mark.name, played))
             case Clear():
-                self.plays_until = loop.time()
+                self._throw_away()
                 while self._pending:
                     self._pending[0][1].cancel()
                     self._echo()
@@ -167,7 +170,14 @@ class Ear:
     def stop(self) -> None:
         while self._pending:
             self._pending.popleft()[1].cancel()
-        self.plays_until = 0.0
+        self._throw_away()
+
+    def _throw_away(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self.plays_until > now:
+            end = len(self.received[self._stream])
+            self.unheard.setdefault(self._stream, []).append((end - int((self.plays_until - now) * 8000), end))
+        self.plays_until = now
 
     def _echo(self) -> None:
         name, _ = self._pending.popleft()

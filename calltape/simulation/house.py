@@ -237,6 +237,8 @@ class House:
             hung_up=dict(self.world.carrier.hung_up),
             transferred={call_id: tuple(to) for call_id, to in self.world.carrier.transferred.items()},
             received={name: bytes(audio) for one in self.callers for name, audio in one.ear.received.items()},
+            unheard={name: tuple(gaps) for one in self.callers for name, gaps in one.ear.unheard.items()},
+            broken=frozenset(name for one in self.callers for name in one.broken),
             live=live,
             rebuilt=database.rebuilt(applied),
             is_caught_up=is_caught_up,

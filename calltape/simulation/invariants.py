@@ -48,6 +48,11 @@ def _sealed(tape: Tape) -> Iterator[str]:
         yield "the call never began"
 
 
+def _begun(tape: Tape) -> Iterator[str]:
+    """What was a resume when it was said first is no beginning when it comes again."""
+    yield from tape.stale
+
+
 def _late(tape: Tape) -> Iterator[str]:
     sealed: set[str] = set()
     for one in tape.admitted:
@@ -237,6 +242,7 @@ def _is_ours_to_end(reason: str) -> bool:
 Check = Callable[[Tape], Iterator[str]]
 CHECKS: dict[str, Check] = {
     "every call ends sealed": _sealed,
+    "nobody begins a call but its caller": _begun,
     "after the seal only the allowed": _late,
     "the chain holds": _chain,
     "every utterance is settled once": sound.settled_once,
@@ -253,5 +259,6 @@ CHECKS: dict[str, Check] = {
     "the carrier is told": _carrier,
     "who is well is not given up": _lost,
     "the record is what went out": sound.as_recorded,
+    "what counts as heard was heard": sound.as_heard,
     **readmodels.CHECKS,
 }

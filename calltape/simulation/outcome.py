@@ -22,6 +22,8 @@ class Outcome:
     hung_up: dict[str, int]  # call -> how often the carrier was told to
     transferred: dict[str, tuple[str, ...]]  # call -> the numbers the carrier was told
     received: dict[str, bytes]  # the caller's name of a stream -> all audio that reached the caller on it
+    unheard: dict[str, tuple[tuple[int, int], ...]]  # bytes from, to of it that were never played
+    broken: frozenset[str]  # streams whose line was cut
     live: Rows  # the tables as the projector left them
     rebuilt: Rows  # the tables built anew from the same records
     is_caught_up: bool  # all late work was done and projected before patience ended

@@ -15,6 +15,7 @@ from schema.registry import unpack_media
 
 # Speech shorter than the segmenter's confirmation may end a stream unheard.
 UNCONFIRMED_MS = 120
+UNCERTAIN_MS = 100  # a line's latency, which ingest cannot know
 NAMED = ".door:"  # ingest's own part of a stream's name follows the caller's
 
 
@@ -131,6 +132,38 @@ def as_recorded(tape: Tape) -> Iterator[str]:
             yield f"{name}: received {len(received)} bytes, recorded {len(recorded)}, equal up to {same}"
         if len(received) > len(recorded) and not tape.outcome.mishaps:
             yield f"{name}: {len(received) - len(recorded)} bytes were received that are not on the log"
+
+
+def as_heard(tape: Tape) -> Iterator[str]:
+    """Nothing counts as heard that the caller's ear was not given time for, on any line that held."""
+    claimed: dict[tuple[str, str, int], int] = defaultdict(int)
+    for one in tape.of(stream.PlaybackMarked, stream.PlaybackCleared):
+        event = one.event
+        assert isinstance(event, stream.PlaybackMarked | stream.PlaybackCleared)
+        key = (event.stream, event.reply, event.sentence)
+        claimed[key] = max(claimed[key], event.heard_ms)
+    heard = _heard_by_ear(tape)
+    for key, heard_ms in claimed.items():
+        name = key[0].partition(NAMED)[0]
+        if name not in tape.outcome.broken and heard_ms > heard.get(key, 0) + UNCERTAIN_MS:
+            yield f"{key}: {heard_ms} ms count as heard, the caller heard {heard.get(key, 0)}"
+
+
+def _heard_by_ear(tape: Tape) -> dict[tuple[str, str, int], int]:
+    """(stream, reply, sentence) -> how far into the sentence the caller really heard."""
+    found: dict[tuple[str, str, int], int] = {}
+    sent: dict[str, int] = defaultdict(int)
+    for media in _in_order(tape):
+        name = media.stream.partition(NAMED)[0]
+        begin, end = sent[name], sent[name] + len(media.payload)
+        sent[name] = end
+        for cut_from, cut_to in tape.outcome.unheard.get(name, ()):
+            if cut_from < end and cut_to > begin:
+                end = max(begin, cut_from)
+        end = min(end, max(begin, len(tape.outcome.received.get(name, b""))))
+        key = (media.stream, media.reply, media.sentence)
+        found[key] = max(found.get(key, 0), media.offset_ms + (end - begin) // 8)
+    return found
 
 
 def _in_order(tape: Tape) -> list[MediaSpoken]:

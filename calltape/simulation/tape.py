@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from calltape.simulation.outcome import Outcome
 from schema.admit import Admission, admit
+from schema.call import CallStarted
 from schema.envelope import AnyEvent
 from schema.media import MediaReceived, MediaSpoken
 from schema.registry import decode, unpack_media
@@ -29,10 +30,17 @@ class Tape:
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
         self.admitted: list[Admitted] = []
+        self.stale: list[str] = []  # beginnings that were void at first
+        void: set[str] = set()
         admissions: dict[str, Admission] = {}
         for record in outcome.events:
             event = decode(record.value)
             after = admit(admissions.get(event.call_id, Admission()), event)
+            if isinstance(event, CallStarted):
+                if after is None:
+                    void.add(event.id)
+                elif event.id in void:
+                    self.stale.append(event.id)
             if after is not None:
                 admissions[event.call_id] = after
                 self.admitted.append(Admitted(record.position, record.at, event, after.life))

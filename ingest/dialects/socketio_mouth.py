@@ -27,6 +27,11 @@ class Mouth:
         self._navigation = Navigation()
         self._writes = False  # a response has begun and not ended
 
+    @property
+    def turn(self) -> Status:
+        """Whose it is."""
+        return self._track.status
+
     def ready(self, *, is_companion: bool = False) -> str:
         call = f"{self._tenant}~{self.session}"
         return self.say("voice:session_ready", sessionId=self.session, call=call, companion=is_companion)

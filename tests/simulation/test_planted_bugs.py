@@ -6,18 +6,24 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
+import schema.admit
 import workers.calls
 from calltape.simulation import staff
 from calltape.simulation.database import Database
+from calltape.simulation.faulty_log import Faults
 from calltape.simulation.plan import Event as Mishap
 from calltape.simulation.plan import Plan
 from calltape.simulation.run import quiet, run_seed
 from calltape.simulation.script import Step
 from calltape.simulation.stories import GOODBYE, STORIES
+from ingest.desk import Desk
+from ingest.marks import Marks
 from ingest.playing import Playlist
 from schema.admit import Admission, admit
+from schema.call import CallStarted
 from schema.envelope import AnyEvent, Event
 from schema.heard import heard_words
 from schema.stream import StreamClosed
@@ -49,6 +55,20 @@ def _again_and_again(what: Any, who: str, fact: str = "") -> Plan:
     """The same mishap whenever its victim has come back."""
     mishaps = tuple(Mishap(at_s, what, who, fact=fact) for at_s in (0.2, 3.0, 6.0, 9.0, 12.0))
     return Plan(mishaps, until_s=20.0)
+
+
+def test_a_beginning_whose_source_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook asked again in mid-call, and delivered again after the seal, begins a call that nobody makes."""
+    honest = schema.admit._begin
+
+    def forgetful(state: Admission, event: CallStarted) -> Admission | None:
+        begun = honest(state, event)
+        return None if begun is None else msgspec.structs.replace(begun, sources={})
+
+    monkeypatch.setattr(schema.admit, "_begin", forgetful)
+    assert "nobody begins a call but its caller" in _broken(
+        Plan(faults=Faults(double=1.0, late_ms=15_000), until_s=60.0), (Step("drop", ms=300), *STORIES["n"].script)
+    )
 
 
 def test_a_judge_who_admits_everything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +109,28 @@ def test_a_playlist_that_writes_a_millisecond_twice_is_found(monkeypatch: pytest
     monkeypatch.setattr(Playlist, "_grow", forgetful)
     monkeypatch.setattr(Playlist, "take", property(lambda self: 0, lambda self, value: None), raising=False)
     assert "nothing is said twice" in _broken()
+
+
+def test_echoes_of_a_clear_that_count_as_heard_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Marks, "clear", lambda self, now: None)
+    assert "what counts as heard was heard" in _broken(story="a")
+
+
+def test_audio_for_another_stream_of_the_mailbox_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is back under its old name plays what was meant for the stream it held before."""
+
+    class Careless(dict[str, Any]):
+        def get(self, stream: str, default: Any = None) -> Any:
+            return next(reversed(self.values()), default)
+
+    made = Desk.__init__
+
+    def careless(self: Desk, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        self.sessions = Careless()
+
+    monkeypatch.setattr(Desk, "__init__", careless)
+    assert _broken(story="j")
 
 
 def test_a_hearing_that_begins_at_the_beginning_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from calltape.simulation.listing import events_of
 from calltape.simulation.run import quiet, run_seed, simulate
 
 # A seed means another run whenever what is drawn changes: the bugs themselves are planted in test_planted_bugs.
-FAILED_ONCE = (5, 47, 98)
+FAILED_ONCE = (98, 5505)
 
 
 def test_a_hundred_seeds_break_no_invariant() -> None:

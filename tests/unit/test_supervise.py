@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from calltape.settings import environment
-from calltape.supervise import Keeper, Post, counted, metrics_line, posts
+from calltape.supervise import Keeper, Post, counted, listen, metrics_line, posts
 from calltape.terminal import Refused
 from tests.support.settings import plain_settings
 
@@ -37,8 +37,10 @@ def test_a_count_that_makes_no_sense_is_refused(text: str, said: str) -> None:
 
 
 def test_instances_and_ports_stay_the_same_for_every_successor() -> None:
-    settings = plain_settings(instance="m1", port=9000, metrics_port=9100, record="on")
-    manned = posts(settings, counted("hearing=2", settings), dev=False)
+    settings = plain_settings(instance="m1", port=0, metrics_port=9100, record="on")
+    with listen(settings.host, settings.port) as listening:
+        manned = posts(settings, counted("hearing=2", settings), listening, dev=False)
+        port = listening.getsockname()[1]
     assert [(post.name, post.settings["instance"], post.settings["metrics_port"]) for post in manned] == [
         ("ingest", "m1:1", 0),
         ("hearing:1", "m1:1", 9100),
@@ -48,21 +50,29 @@ def test_instances_and_ports_stay_the_same_for_every_successor() -> None:
         ("summariser:1", "m1:1", 9104),
         ("recorder:1", "m1:1", 9105),
     ]
-    assert manned[0].settings["port"] == 9000
+    assert manned[0].settings["port"] == port
     assert metrics_line(settings, manned).startswith("Health and metrics of the workers: hearing:1 127.0.0.1:9100, ")
 
 
-def test_any_port_becomes_one_port_before_the_doors_first_open() -> None:
+def test_any_port_becomes_one_port_that_is_held_before_the_doors_first_open() -> None:
     settings = plain_settings(port=0)
-    (door, *workers) = posts(settings, counted("", settings), dev=True)
-    assert door.settings["port"] and door.arguments == ("ingest", "--dev")
+    with listen(settings.host, settings.port) as listening:
+        (door, *workers) = posts(settings, counted("", settings), listening, dev=True)
+        assert door.settings["port"] == listening.getsockname()[1]
+        assert door.arguments == ("ingest", "--dev", "--listen-fd", str(listening.fileno()))
     assert {post.settings["metrics_port"] for post in workers} == {0}
 
 
 def test_the_doors_have_time_to_drain() -> None:
     settings = plain_settings(drain=60)
-    (door, *_) = posts(settings, counted("", settings), dev=False)
+    with listen(settings.host, 0) as listening:
+        (door, *_) = posts(settings, counted("", settings), listening, dev=False)
     assert door.ends_s > 60
+
+
+def test_a_port_that_another_server_has_is_a_sentence() -> None:
+    with listen("127.0.0.1", 0) as taken, pytest.raises(Refused, match="is another server running"):
+        listen("127.0.0.1", taken.getsockname()[1])
 
 
 def test_a_child_gets_our_environment_and_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
