@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from calltape.settings import Settings
 from calltape.terminal import Refused
-from ingest.app_doors import APP_DOORS
+from ingest.app_doors import APP_DOORS, OTHER_DOORS
 
 TOKEN_KEYS = "CALLTAPE_JWT_SECRET or CALLTAPE_JWT_JWKS"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -32,6 +32,7 @@ def doors(settings: Settings, *, dev: bool) -> tuple[Door, ...]:
     return (
         Door("twilio", ("/twilio/voice", "/ws/media-stream/…"), "" if dev else _twilio_lacks(settings)),
         *(Door(door.name, (door.path,), lacks) for door in APP_DOORS),
+        *(Door(door.name, (door.path,), lacks or door.lacks) for door in OTHER_DOORS),
         Door("callscreen", ("/ws/callscreen/…", "/api/calls/…/events"), lacks),
     )
 

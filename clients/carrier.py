@@ -102,7 +102,8 @@ class Carrier:
 
     async def __aenter__(self) -> Self:
         await self._ticker.__aenter__()
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        # A connection of its own for each request: one kept from before may lead to a process that has died.
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
         return self
 
     async def __aexit__(

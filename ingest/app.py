@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from socket import socket
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 from aiohttp import web
 
 from eventlog.port import Log
 from ingest import beat, outbox
-from ingest.app_doors import APP_DOORS
+from ingest.app_doors import APP_DOORS, OTHER_DOORS, SOCKETIO
 from ingest.apps import Apps
 from ingest.config import IngestConfig
 from ingest.desk import Desk
@@ -30,13 +30,17 @@ from ingest.tape import Tape
 from ingest.token_keys import Keys
 from ingest.tokens import Tokens
 from ingest.twilio_door import TwilioDoor
-from ingest.web import devtoken
+from ingest.web import devtoken, pages
 from ingest.web.cors import Cors
 from ingest.web.health import Health
 from ingest.web.problems import problems
+from ingest.web.turns import Turns
 from ingest.web.twiml import STREAM_PATH
 from ingest.web.webhooks import ReadModel
 from schema.topics import EVENTS
+
+if TYPE_CHECKING:
+    from ingest.socketio_door import SocketioDoor
 
 _log = structlog.get_logger(__name__)
 TWILIO = "twilio"
@@ -71,6 +75,7 @@ def doors(config: IngestConfig) -> tuple[Door, ...]:
         Door(TWILIO, f"{STREAM_PATH}/{{token}}", is_open, why),
         Door("twilio webhooks", "/twilio/voice", is_open, why),
         *(Door(door.name, door.path, has_tokens, lacks_tokens) for door in APP_DOORS),
+        *(Door(it.name, it.path, has_tokens and not it.lacks, lacks_tokens or it.lacks) for it in OTHER_DOORS),
         Door("callscreen", "/ws/callscreen", has_tokens, lacks_tokens),
     )
 
@@ -107,6 +112,7 @@ class Ingest:
         self._keys: Keys | None = None
         self._way_in: Entrance | None = None
         self._screens: Screens | None = None
+        self._socketio: SocketioDoor | None = None
         self._first_position = first_position
         self._oldest_live = oldest_live
 
@@ -144,6 +150,11 @@ class Ingest:
             self._keys = await self._stack.enter_async_context(Keys(config.tokens, clock=self._clock))
             self._way_in = self._entrance(self._desk)
             self._screens = await self._stack.enter_async_context(self._new_screens(self._desk, self._way_in))
+            if not SOCKETIO.lacks:
+                from ingest.socketio_door import SocketioDoor
+
+                door = SocketioDoor(self._desk, self._way_in, self._screens.room)
+                self._socketio = await self._stack.enter_async_context(door)
         mailbox = await outbox.open_mailbox(self._desk)
         self._stack.push_async_callback(mailbox.close)
         await self._stack.enter_async_context(tape)
@@ -158,8 +169,10 @@ class Ingest:
     ) -> None:
         """Sockets first, then what moves them, then the tape, which puts down their last words."""
         self._draining = True
-        self._shut_screens()
+        self._shut_beside()
         self._shut_all(lambda _session: True)
+        if self._socketio is not None:
+            await self._socketio.close()
         if self._runner is not None:
             await self._runner.cleanup()
         for task in self._tasks:
@@ -186,7 +199,7 @@ class Ingest:
         The port stays open: the carrier, which asks what to do next, is told to ask again in a moment.
         """
         self._draining = True
-        self._shut_screens()
+        self._shut_beside()
         desk = self._living()
         deadline = self._clock() + self._config.drain_ms
         while desk.sockets:
@@ -210,6 +223,10 @@ class Ingest:
             Cors(self._way_in.origins).install(app)
             app.add_routes(Apps(desk, self._way_in, APP_DOORS).routes())
             app.add_routes(self._screens.routes())
+            app.add_routes(pages.routes())
+            app.add_routes(Turns(desk, self._way_in).routes())
+            if self._socketio is not None:
+                app.add_routes(self._socketio.routes())
         if self._config.dev and self._config.tokens.secret:
             app.add_routes(devtoken.routes(self._config.tokens, now=self._now))
         return app
@@ -220,9 +237,10 @@ class Ingest:
         return Entrance(self._config, tokens, self.tally, is_full=self._is_full, is_draining=self._is_draining)
 
     def _is_full(self) -> bool:
-        """Sockets and screens have the server's room together."""
+        """Sockets, screens and companions have the server's room together."""
         watching = self._screens.open if self._screens is not None else 0
-        return len(self._living().sockets) + watching >= self._config.limits.connections
+        beside = self._socketio.beside if self._socketio is not None else 0
+        return len(self._living().sockets) + watching + beside >= self._config.limits.connections
 
     def _new_screens(self, desk: Desk, entrance: Entrance) -> Screens:
         return Screens(
@@ -237,9 +255,12 @@ class Ingest:
             oldest_live=self._oldest_live,
         )
 
-    def _shut_screens(self) -> None:
+    def _shut_beside(self) -> None:
+        """Who has no session."""
         if self._screens is not None:
             self._screens.shut()
+        if self._socketio is not None:
+            self._socketio.shut()
 
     def _is_draining(self) -> bool:
         return self._draining

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from aiohttp import web
@@ -52,3 +54,21 @@ APP_DOORS: tuple[AppDoor, ...] = (
     AppDoor(raw.DOOR, "/voice-ws", _raw),
     AppDoor(browser.DOOR, "/ws/voice", _browser),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class OtherDoor:
+    """Opened by the same tokens, but no websocket of a dialect. `needs`: a module that may not be installed."""
+
+    name: str
+    path: str
+    needs: str = ""
+
+    @property
+    def lacks(self) -> str:
+        """What is missing on this machine; empty: nothing."""
+        return f"install {self.needs} (calltape[apps])" if self.needs and find_spec(self.needs) is None else ""
+
+
+SOCKETIO, TURNS = OtherDoor("socketio", "/socket.io", needs="socketio"), OtherDoor("turns", "/api/turns")
+OTHER_DOORS = (SOCKETIO, TURNS)

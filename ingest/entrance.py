@@ -51,6 +51,7 @@ class Entrance:
         self._tally = tally
         self._is_full = is_full
         self._is_draining = is_draining
+        self.also: list[Callable[[str], int]] = []  # guests of an address that are counted elsewhere
         self._guests: Counter[str] = Counter()  # by address
 
     async def read_token(
@@ -63,10 +64,7 @@ class Entrance:
         self, request: web.BaseRequest, door: str, *, any_of: Iterable[str], user: bool = False
     ) -> AsyncIterator[Bearer]:
         """Inside it the request has a place. Raises the HTTP answer, a problem, for who may not come in."""
-        address = self.address(request)
-        refusal = self._no_room(request, address)
-        if refusal is not None:
-            raise self.refuse(request, door, refusal)
+        address = self.make_room(request, door)
         self._guests[address] += 1
         try:
             bearer = await self.read_token(request, any_of=any_of, user=user)
@@ -75,6 +73,14 @@ class Entrance:
             yield bearer
         finally:
             self._leave(address)
+
+    def make_room(self, request: web.BaseRequest, door: str) -> str:
+        """The address it has room for. Raises the HTTP answer, a problem, where there is none."""
+        address = self.address(request)
+        refusal = self._no_room(request, address)
+        if refusal is not None:
+            raise self.refuse(request, door, refusal)
+        return address
 
     def address(self, request: web.BaseRequest) -> str:
         forwarded = request.headers.get("X-Forwarded-For", "")
@@ -99,7 +105,8 @@ class Entrance:
             return Refusal("draining", 429, "the server is leaving: connect again", AGAIN_S)
         if self._is_full():
             return Refusal("full", 429, "the server has no room now", AGAIN_S)
-        if self._guests[address] >= self._config.limits.connections_an_address:
+        guests = self._guests[address] + sum(count(address) for count in self.also)
+        if guests >= self._config.limits.connections_an_address:
             return Refusal("address_full", 429, "too many connections from this address", AGAIN_S)
         return None
 

@@ -160,7 +160,8 @@ class Playlist:
             return offset_ms, sentence.pull(size)
         gap_follows = offset_ms + available < sentence.received_ms
         if gap_follows or (available >= self._pace.least_ms and ahead < RUNNING_DRY_MS):
-            return offset_ms, sentence.pull(available)
+            # Less than a millisecond before a gap goes as it is: pulling none of it would go on for ever.
+            return offset_ms, sentence.pull(available) if available else sentence.pull_one()
         return None
 
     def _write(self, sentence: Sentence, piece: tuple[int, bytes], now: int, acts: list[Act]) -> None:

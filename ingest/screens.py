@@ -76,7 +76,7 @@ class Screens:
         self._now = now
         self._clock = clock
         readers = asyncio.Semaphore(READERS_AT_ONCE)
-        self._room = Newsroom(log, self.tails, partitions, config.screens, readers, first_position, oldest_live)
+        self.room = Newsroom(log, self.tails, partitions, config.screens, readers, first_position, oldest_live)
         self._subscribers: set[Subscriber] = set()
         self._housekeeping: asyncio.Task[None] | None = None
 
@@ -138,7 +138,7 @@ class Screens:
             given = request.headers.get("Last-Event-ID") or request.query.get("position")
             position = self._position(request, given)
             if as_list and position is None:
-                position = dict.fromkeys(range(self._room.partitions), 0)  # the call's own is among them
+                position = dict.fromkeys(range(self.room.partitions), 0)  # the call's own is among them
             async with self._opened(request, bearer, position) as opened:
                 if as_list:
                     return _list_of(opened.told)
@@ -179,10 +179,10 @@ class Screens:
     def _feed_of(self, request: web.Request, bearer: Bearer) -> Callable[[], Feed]:
         call_id = request.match_info.get("call_id")
         if call_id is None:
-            return lambda: AllCallsFeed(self._room, bearer.sees)
+            return lambda: AllCallsFeed(self.room, bearer.sees)
         if not CALL_ID.fullmatch(call_id):
             raise self._entrance.refuse(request, DOOR, NO_CALL)
-        return lambda: CallFeed(self._room, call_id, bearer.sees)
+        return lambda: CallFeed(self.room, call_id, bearer.sees)
 
     async def _told(self, feed: Feed, position: Cursor | None) -> list[Message] | Refusal:
         try:

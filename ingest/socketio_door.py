@@ -31,6 +31,7 @@ from ingest.tokens import Refusal
 
 _log = structlog.get_logger(__name__)
 GONE_S = 1.0  # for connections to go by themselves, when the server does
+GONE_LOOKS = 50
 
 
 class _Line:
@@ -126,12 +127,12 @@ class SocketioDoor:
             await asyncio.wait(tuple(self._tasks), timeout=GONE_S)
         for engine, _ in self.engines:
             await self.engines.end(engine)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GONE_S):
-                while len(self.engines):
-                    await asyncio.sleep(0.01)
+        for _ in range(GONE_LOOKS):
+            if len(self.engines):
+                await asyncio.sleep(GONE_S / GONE_LOOKS)
         for engine, _ in self.engines:
             self.engines.abort(engine)
+        self.engines.sweep()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -154,7 +155,7 @@ class SocketioDoor:
             return await self._answered(self.server.handle_request, request)
         finally:
             if is_socket:
-                await self.engines.end(self.engines.of_request(request))
+                await self.engines.left(self.engines.of_request(request))
 
     async def _answered(
         self, handle: Callable[[web.Request], Awaitable[web.StreamResponse]], request: web.Request
@@ -198,9 +199,16 @@ class SocketioDoor:
         visit = Visit(self._host, _Line(self, sid, engine), bearer, dialect)
         self._visits[sid], self._engine_of[sid] = visit, engine
         self._idle_since.pop(engine, None)
-        task = asyncio.create_task(visit.run(), name=f"socketio {sid}")
+        task = asyncio.create_task(self._serve(sid, visit), name=f"socketio {sid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, sid: str, visit: Visit) -> None:
+        try:
+            await visit.run()
+        finally:
+            if sid in self._visits:
+                await self.server.disconnect(sid, namespace=NAMESPACE)
 
     def _refused(self, request: web.Request, refusal: Refusal) -> Refused:
         self._entrance.refuse(request, DOOR, refusal)  # counted and logged as any other
@@ -218,6 +226,7 @@ class SocketioDoor:
         if engine:
             self._idle_since[engine] = self._desk.clock()
         if visit is not None:
+            _log.debug("left", reason=reason)
             visit.pipe.lose(NORMAL if reason == self.server.reason.CLIENT_DISCONNECT else ABNORMAL)
 
     # ------------------------------------------------------------------ time
@@ -233,6 +242,7 @@ class SocketioDoor:
 
     async def _end_idle(self, now: int) -> None:
         """Connections without a visit: those that never asked for one, and those that were left."""
+        self.engines.sweep()
         living = {engine for engine, _ in self.engines}
         used = set(self._engine_of.values())
         for sid in [sid for sid, engine in self._engine_of.items() if engine not in living]:

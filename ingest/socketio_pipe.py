@@ -1,4 +1,4 @@
-"""A Socket.IO connection with as much of aiohttp's `WebSocketResponse` as a session uses: events go through as frames."""
+"""A Socket.IO connection as a session wants its websocket: events go through as frames."""
 
 from __future__ import annotations
 
@@ -143,5 +143,3 @@ class PipeTransport:
     def abort(self) -> None:
         self._carrier.abort()
         self._pipe.lose(ABNORMAL)
-
-

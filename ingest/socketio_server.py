@@ -121,8 +121,21 @@ class Engines:
                 await socket.close(wait=False, reason=self._server.reason.SERVER_DISCONNECT)
             await socket.queue.put(None)  # its writer ends
 
-    def gone(self, engine: str) -> None:
-        self._transports.pop(engine, None)
+    def sweep(self) -> None:
+        """Requests that wait for something to send to a connection that is closed wait no longer."""
+        sockets = self._server.eio.sockets
+        for engine, socket in tuple(sockets.items()):
+            if socket.closed:
+                del sockets[engine]
+                self._transports.pop(engine, None)
+                socket.queue.put_nowait(None)
+
+    async def left(self, engine: str) -> None:
+        """A websocket's request is over: so is the connection, unless it was only a probe of one that polls."""
+        socket = self._server.eio.sockets.get(engine)
+        if socket is None or socket.upgraded:
+            self._transports.pop(engine, None)
+            await self.end(engine)
 
 
 __all__ = ["NAMESPACE", "PATH", "Engines", "new_server"]

@@ -17,15 +17,17 @@ from ingest.companion_feed import CallFollower
 from ingest.desk import Desk
 from ingest.dialects import base
 from ingest.dialects.socketio import DOOR, SocketioDialect
+from ingest.ending import RESTART_MS
 from ingest.screen_feed import Newsroom
 from ingest.sending import Sender
 from ingest.session import Session
-from ingest.socketio_pipe import ABNORMAL, Carrier, Pipe, PipeTransport
+from ingest.socketio_pipe import ABNORMAL, CLOSING, NORMAL, Carrier, Pipe, PipeTransport
 from ingest.tokens import Bearer, Term
 from schema.envelope import AnyEvent
 
 _log = structlog.get_logger(__name__)
 ANOTHERS = "the session is another user's"
+RESTART = "the server restarts; connect again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,12 @@ class Visit:
         self._dialect = dialect()
         self._source = host.desk.new_id()  # the connection's name on the log
         self._is_leaving = False
+        self._is_in_lobby = True
 
     async def run(self) -> None:
         try:
             opening = await self._lobby()
+            self._is_in_lobby = False
             if opening is not None:
                 self.pipe.unread(*opening)
                 await self._session().run()
@@ -62,7 +66,7 @@ class Visit:
         except Exception:
             _log.exception("a connection failed")
         finally:
-            await self.pipe.close()
+            await self._bye(1012 if self._is_leaving else NORMAL, RESTART if self._is_leaving else "")
             self.pipe.lose(ABNORMAL)
 
     def leave(self) -> None:
@@ -70,8 +74,8 @@ class Visit:
         self._is_leaving = True
         if self.companion is not None:
             self.companion.restart()
-        elif not self.pipe.is_over and not self._dialect.mouth.session:
-            self.pipe.lose(ABNORMAL)
+        elif self._is_in_lobby:
+            self.pipe.unread(CLOSING)
 
     # ------------------------------------------------------------------ before there is a stream
 
@@ -98,6 +102,8 @@ class Visit:
         for _ in range(patience):
             message = await self.pipe.receive()
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                if self._is_leaving:
+                    await self._say(*self._dialect.problem("SERVER_RESTARTING", RESTART, RESTART_MS))
                 return None
             if self._dialect.names_session(message.data) is not None:
                 return message

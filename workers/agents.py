@@ -12,11 +12,15 @@ from workers.engines.port import MadeBy
 
 @dataclass(frozen=True, slots=True)
 class CallerSaid:
-    """One turn of the caller. `kind`: speech, text or dtmf. `ids` are its transcript events."""
+    """One turn of the caller. `kind`: speech, text or dtmf. `ids` are its transcript events.
+
+    `cut_off`: the line went in the middle of it, and the caller was asked to say it again: no wish to be followed.
+    """
 
     text: str
     kind: str = "speech"
     ids: tuple[str, ...] = ()
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)

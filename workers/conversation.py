@@ -124,7 +124,8 @@ class ConversationRole:
         """A socket that speaks for a call that is over, or is not its user's, is told so."""
         if isinstance(event, StreamOpened):
             ended = CallEnded(id=self.desk.new_id(), call_id=call_id, role="conversation", reason=why)
-            self.desk.outbound.tell(call_id, event.stream, event.mailbox, Fact(0, ended))
+            # Position 1: above the nothing that this stream was told so far.
+            self.desk.outbound.tell(call_id, event.stream, event.mailbox, Fact(1, ended))
 
     def _catch_up(self, case: Case[CallState]) -> None:
         """Begin whatever the state wants done and nobody here is doing."""

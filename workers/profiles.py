@@ -126,6 +126,8 @@ class Texts(msgspec.Struct, frozen=True):
     failed: str = "I am sorry, I could not do that. Please try again in a moment."
     unknown: str = "I am not sure that went through. Please check it later, or say it again."
     done: str = "Done."
+    # To a caller who was speaking when the line went, and is silent on the next one. Said whoever the engine is.
+    cut_off: str = "Sorry, the line was interrupted. Could you say that again?"
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):

@@ -80,8 +80,7 @@ class Projector:
         """Nothing of the old share is read any more, so that what was withdrawn can go to another at once, even while
         the database is away."""
         assigned = membership.assigned
-        reader.assign({})
-        self._assigned = frozenset()
+        self._let_go(reader)
         await membership.changed(wait_ms=0)
         if assigned and await self._read_on(assigned, membership, reader):
             self._assigned = assigned
@@ -116,11 +115,17 @@ class Projector:
             except PositionTaken as error:
                 # Another projector, or our own commit whose answer was lost: the tables know.
                 logger.warning("another projector was here", error=str(error))
-                await self._read_on(self._assigned, membership, reader)
-                return
+                break
             else:
                 self.available = True
                 return
+        self._let_go(reader)
+
+    def _let_go(self, reader: Reader) -> None:
+        """What was read was not applied, so nothing behind it may be: the share is taken over anew, even if it is the
+        same again by then."""
+        reader.assign({})
+        self._assigned = frozenset()
 
     async def _wait(self, error: Exception, wait_s: float) -> float:
         self.available = False

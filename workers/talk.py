@@ -24,6 +24,7 @@ class TurnRules:
     silence_ms: int = 8000  # nobody speaks for this long: a prompt
     max_prompts: int = 3
     dtmf_ms: int = 1000  # more digits may follow for this long
+    cut_off_ms: int = 1200  # so long a caller who was cut off in mid-sentence may go on by themselves
     clear_ms: int = 1000  # so long an interrupted reply waits for word of what was heard
     voicing_ms: int = 15_000  # so long a sentence may take to be given a voice
     playback_slack_ms: int = 5000  # a peer that reports no playback is believed to have played after this
@@ -105,6 +106,7 @@ class Reply:
     agent: str = ""  # who answers, whoever takes the call over meanwhile
     profile: str = ""  # hash of the profile it is composed and voiced with
     turn: Turn | None = None
+    asks_again: bool = False  # its words are the profile's: the caller was cut off
     touched_at: int = 0  # last sign of its playback
     made_by: MadeBy | None = None
 
@@ -132,6 +134,9 @@ class Talk:
     words: int = 0  # of the open utterance, as guessed
     long_enough: bool = False  # voiced for as long as an interruption takes
     wordless: bool = False  # the last utterance settled without words, or none came
+    gapped: bool = False  # no audio came any more in the middle of the utterance
+    cut: bool = False  # the line went while the caller spoke, and they have said nothing on the next one
+    cut_due: str = ""  # id of the timer after which they are asked to say it again
 
     said: tuple[Utterance, ...] = ()
     turn: Turn | None = None

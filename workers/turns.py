@@ -11,6 +11,8 @@ the moments at which a timer has to ring.
     decide       the interrupted reply: words came / none came    -> Finish / Resume
     finish       everything of the open reply was heard           -> Finish
     take         the caller is done speaking                      -> TakeTurn
+    ask again    the line went while the caller spoke, who says
+                 nothing on the next one                          -> TakeTurn, StartReply
     answer       a turn, a hand-over, a tool, a request or a
                  prompt is open                                   -> StartReply
     end          the call is over                                 -> Interrupt, Finish, ReturnUnknown
@@ -150,7 +152,15 @@ def _caller_is_done(talk: Talk) -> bool:
         return talk.dtmf_over or last.text == "#"
     if talk.speaking and talk.silence_ms == 0:
         return False
+    if _lacks_the_rest(talk):
+        return bool(talk.cut_due)
     return talk.silence_ms >= _needed_ms(talk)
+
+
+def _lacks_the_rest(talk: Talk) -> bool:
+    """The line went while the caller spoke, and what came before is no complete utterance: it is not answered by
+    itself. The caller goes on, and both are one turn; or is asked to say it again."""
+    return talk.cut and not (talk.said and (talk.said[-1].kind != "speech" or talk.said[-1].complete))
 
 
 def _needed_ms(talk: Talk) -> int:
@@ -167,6 +177,8 @@ def _answer(talk: Talk) -> Decision | None:
         return StartReply("turn", talk.turn.id)
     if talk.said or (talk.speaking and talk.silence_ms == 0):
         return None
+    if talk.cut_due:
+        return StartReply("prompt", talk.cut_due)
     if talk.handed_over:
         return StartReply("handover", talk.handed_over)
     if talk.tool_done and not talk.tools:
@@ -201,7 +213,7 @@ def waits(talk: Talk) -> tuple[Wait, ...]:
         last = talk.said[-1]
         if last.kind == "dtmf":
             found.append(Wait("dtmf", last.at + rules.dtmf_ms))
-        elif not talk.speaking:
+        elif not talk.speaking and not _lacks_the_rest(talk):
             found.append(Wait("endpoint", (last.voiced_at or last.at) + _needed_ms(talk)))
     if reply is not None and not reply.interrupted:
         if talk.speaking and talk.silence_ms == 0 and not talk.long_enough and rules.interruptible:
@@ -212,9 +224,17 @@ def waits(talk: Talk) -> tuple[Wait, ...]:
         found.append(Wait("cleared", reply.interrupted_at + rules.clear_ms))
     if reply is not None and reply.interrupted == "barge_in" and not (talk.speaking or talk.wordless):
         found.append(Wait("false_barge_in", max(reply.interrupted_at, talk.stopped_at) + rules.false_barge_in_ms))
+    if _may_go_on(talk):
+        found.append(Wait("cut_off", talk.quiet_at + rules.cut_off_ms))
     if _nobody_speaks(talk):
         found.append(Wait("silence", talk.quiet_at + rules.silence_ms))
     return tuple(found)
+
+
+def _may_go_on(talk: Talk) -> bool:
+    """The caller was cut off, and nobody has said anything since."""
+    is_open = talk.reply or talk.turn or talk.tools or talk.speaking or talk.released or talk.paused
+    return _lacks_the_rest(talk) and not (is_open or talk.cut_due)
 
 
 def _nobody_speaks(talk: Talk) -> bool:

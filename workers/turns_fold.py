@@ -17,6 +17,9 @@ from workers.turns_reply import STEPS as REPLY_STEPS
 
 Fold = Callable[[Talk, Any, int, int], Talk]
 
+# Reasons of `stream.closed` with which a caller who speaks is not cut off: they, or the call, wanted it.
+ON_PURPOSE = frozenset({"stop", "ended"})
+
 
 def fold(talk: Talk, event: AnyEvent, position: int, at: int) -> Talk:
     """The state after one admitted event. Unknown events change nothing."""
@@ -78,7 +81,7 @@ def _request_made(talk: Talk, event: call.RequestMade, position: int, at: int) -
         return replace(talk, paused=True)
     if event.kind == "resume":
         # Silence asked for is not asked about afterwards.
-        return replace(talk, paused=False, quiet_at=at, prompt_due="")
+        return replace(talk, paused=False, quiet_at=at, prompt_due="", cut=False, cut_due="")
     if event.kind == "interrupt" and talk.reply is not None:
         return replace(talk, reply=replace(talk.reply, unwanted=event.id))
     return talk
@@ -92,11 +95,24 @@ def _call_ended(talk: Talk, event: call.CallEnded, position: int, at: int) -> Ta
 
 
 def _stream_opened(talk: Talk, event: stream.StreamOpened, position: int, at: int) -> Talk:
-    return replace(talk, stream=event.stream, quiet_at=at, released=False, released_frames=None)
+    if event.stream == talk.stream:
+        return talk
+    # An older stream whose end nobody told, such as a killed door's, was cut here.
+    cut = talk.cut or (bool(talk.stream) and _in_mid_utterance(talk))
+    return replace(talk, stream=event.stream, quiet_at=at, released=False, released_frames=None, cut=cut, gapped=False)
 
 
 def _stream_gone(talk: Talk, event: Any, position: int, at: int) -> Talk:
-    return replace(talk, stream="") if event.stream == talk.stream else talk
+    if event.stream != talk.stream:
+        return talk
+    is_own_wish = isinstance(event, stream.StreamClosed) and event.reason in ON_PURPOSE
+    return replace(talk, stream="", cut=not is_own_wish and _in_mid_utterance(talk), gapped=False)
+
+
+def _in_mid_utterance(talk: Talk) -> bool:
+    """Whether the caller was speaking, as far as was heard, when their line went."""
+    is_speaking = talk.speaking and talk.silence_ms < talk.rules.any_ms
+    return (is_speaking or talk.gapped) and talk.speech_on == talk.stream and talk.turn is None
 
 
 # What the caller does
@@ -115,19 +131,33 @@ def _speech_started(talk: Talk, event: speech.SpeechStarted, position: int, at: 
         wordless=False,
         released=False,
         released_frames=None,
+        gapped=False,
+        cut=False,
+        cut_due="",
     )
 
 
+def _of_older(talk: Talk, event: Any) -> bool:
+    """Whether the caller speaks on a newer stream than the one this is about: it says nothing of who speaks now."""
+    return talk.speaking and event.stream != talk.speech_on
+
+
 def _speech_paused(talk: Talk, event: speech.SpeechPaused, position: int, at: int) -> Talk:
+    if _of_older(talk, event):
+        return talk
     return replace(talk, silence_ms=event.silence_ms, voiced_at=event.voiced_at)
 
 
 def _speech_stopped(talk: Talk, event: speech.SpeechStopped, position: int, at: int) -> Talk:
+    if _of_older(talk, event):
+        return talk
     voiced_at = event.voiced_at or talk.voiced_at
     return replace(talk, speaking=False, words=0, voiced_at=voiced_at, stopped_at=at, quiet_at=at)
 
 
 def _transcript_revised(talk: Talk, event: speech.TranscriptRevised, position: int, at: int) -> Talk:
+    if _of_older(talk, event):
+        return talk
     # New words after a pause: the caller went on speaking, whatever the pause had promised.
     return replace(talk, words=len(plain(event.text).split()), silence_ms=0)
 
@@ -139,6 +169,8 @@ def _transcript_settled(talk: Talk, event: speech.TranscriptSettled, position: i
         return replace(talk, words=0, wordless=True, quiet_at=at)
     voiced_at = event.voiced_at or talk.voiced_at
     utterance = Utterance(event.id, text, "speech", at, event.complete, voiced_at)
+    if _of_older(talk, event):
+        return replace(talk, said=(*talk.said, utterance))
     return replace(talk, said=(*talk.said, utterance), words=0, voiced_at=voiced_at, wordless=False)
 
 
@@ -151,16 +183,16 @@ def _stream_heard(talk: Talk, event: speech.StreamHeard, position: int, at: int)
 
 def _text_typed(talk: Talk, event: stream.TextTyped, position: int, at: int) -> Talk:
     utterance = Utterance(event.id, plain(event.text), "text", at)
-    return replace(talk, said=(*talk.said, utterance), quiet_at=at)
+    return replace(talk, said=(*talk.said, utterance), quiet_at=at, cut=False, cut_due="")
 
 
 def _dtmf_pressed(talk: Talk, event: stream.DtmfPressed, position: int, at: int) -> Talk:
     utterance = Utterance(event.id, plain(event.digit), "dtmf", at)
-    return replace(talk, said=(*talk.said, utterance), dtmf_over=False, quiet_at=at)
+    return replace(talk, said=(*talk.said, utterance), dtmf_over=False, quiet_at=at, cut=False, cut_due="")
 
 
 def _turn_released(talk: Talk, event: stream.TurnReleased, position: int, at: int) -> Talk:
-    return replace(talk, released=True, released_frames=None, silence_ms=talk.rules.any_ms)
+    return replace(talk, released=True, released_frames=None, silence_ms=talk.rules.any_ms, cut=False, cut_due="")
 
 
 def _stream_measured(talk: Talk, event: stream.StreamMeasured, position: int, at: int) -> Talk:
@@ -175,9 +207,13 @@ def _stream_measured(talk: Talk, event: stream.StreamMeasured, position: int, at
 
 
 def _timer_rang(talk: Talk, event: turn.TimerRang, position: int, at: int) -> Talk:
+    if event.role == "hearing":
+        return replace(talk, gapped=talk.speaking) if event.name == "gap" else talk
     if event.role != "conversation":
         return talk
     match event.name:
+        case "cut_off" if talk.cut:
+            return replace(talk, cut_due=event.id)
         case "silence" if not (talk.released or talk.paused):
             return replace(talk, prompt_due=event.id)
         case "dtmf":

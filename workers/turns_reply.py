@@ -11,7 +11,7 @@ import msgspec
 from schema import stream, turn
 from schema.heard import heard_words, presumed_duration_ms
 from schema.private import plain
-from workers.agents import AgentSaid, CallerSaid, HandedOver, ToolReturned
+from workers.agents import AgentSaid, CallerSaid, HandedOver, HistoryItem, ToolReturned
 from workers.talk import Reply, Sentence, Talk, Tool, Turn
 
 Fold = Callable[[Talk, Any, int, int], Talk]
@@ -29,6 +29,7 @@ def _turn_taken(talk: Talk, event: turn.TurnTaken, position: int, at: int) -> Ta
         history=(*talk.history, CallerSaid(plain(event.text), event.kind, event.utterances)),
         prompts=0,
         prompt_due="",
+        cut=talk.cut and bool(talk.cut_due),
         dtmf_over=False,
     )
 
@@ -42,28 +43,39 @@ def _reply_started(talk: Talk, event: turn.ReplyStarted, position: int, at: int)
         talk.stream,
         event.generation,
         turn=talk.turn if event.why == "turn" else None,
+        asks_again=bool(talk.cut_due) and event.why in ("turn", "prompt"),
         touched_at=at,
         made_by=event.made_by,
         agent=event.agent,
         profile=event.prompt_hash,
     )
-    talk = replace(talk, reply=reply, take=position, wordless=False, prompt_due="")
+    talk = replace(talk, reply=reply, take=position, wordless=False, prompt_due="", cut=False, cut_due="")
     match event.why:
         case "greeting":
             return replace(talk, greeted=True)
         case "turn":
             # The history the agent is asked with holds what the tools gave back, too.
-            return replace(talk, turn=None, tool_done="", handed_over="", greeted=True)
+            history = _cut_off(talk.history) if reply.asks_again else talk.history
+            return replace(talk, turn=None, tool_done="", handed_over="", greeted=True, history=history)
         case "handover":
             return replace(talk, tool_done="", handed_over="")
         case "tool":
             return replace(talk, tool_done="")
         case "prompt":
-            return replace(talk, prompts=talk.prompts + 1)
+            return talk if reply.asks_again else replace(talk, prompts=talk.prompts + 1)
         case _:
             instruction = next((text for id_, text in talk.requests if id_ == event.in_answer_to), "")
             rest = tuple(request for request in talk.requests if request[0] != event.in_answer_to)
             return replace(talk, requests=rest, instruction=instruction)
+
+
+def _cut_off(history: tuple[HistoryItem, ...]) -> tuple[HistoryItem, ...]:
+    """The caller's last words are asked for again."""
+    last = max((index for index, item in enumerate(history) if isinstance(item, CallerSaid)), default=-1)
+    return tuple(
+        replace(item, cut_off=True) if index == last and isinstance(item, CallerSaid) else item
+        for index, item in enumerate(history)
+    )
 
 
 def _reply_sentence(talk: Talk, event: turn.ReplySentence, position: int, at: int) -> Talk:
@@ -112,7 +124,11 @@ def _reply_finished(talk: Talk, event: turn.ReplyFinished, position: int, at: in
         reply.why,
     )
     history = (*talk.history, said) if said.text else talk.history
-    return replace(talk, reply=None, history=(*history, *talk.returned), returned=(), quiet_at=at, instruction="")
+    # Who hears a reply to its end on the next stream and says nothing does not want to go on.
+    cut = talk.cut and event.interrupted
+    return replace(
+        talk, reply=None, history=(*history, *talk.returned), returned=(), quiet_at=at, instruction="", cut=cut
+    )
 
 
 def heard_of(sentence: Sentence) -> str:

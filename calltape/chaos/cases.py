@@ -58,6 +58,11 @@ class Case:
         """Whether the caller's socket dies with the victim: what is said meanwhile reaches nobody."""
         return self.victim in ("ingest", "supervisor")
 
+    @property
+    def ends_the_line(self) -> bool:
+        """Whether nobody answers the carrier any more: the caller is gone, what was said must not be."""
+        return self.victim == "supervisor"
+
 
 CASES: tuple[Case, ...] = (
     *(Case(victim, moment) for victim, moments in KILLED.items() for moment in moments),

@@ -121,12 +121,15 @@ async def _outcome(stage: Stage, case: Case, undisturbed: Told) -> Outcome:
     except (TimeoutError, DidNotStart) as error:
         return Outcome(case, False, 0, 1, 0, f"the call never ended: {error}")
     difference = compare(undisturbed, told, cuts_the_line=case.cuts_the_line)
-    note = "; ".join([difference.note, *report.failures, *(broken.text for broken in report.violations)]).strip("; ")
-    if report.streams > 1 and difference.none:
+    missed = [] if case.ends_the_line else report.failures
+    note = "; ".join([difference.note, *missed, *(broken.text for broken in report.violations)]).strip("; ")
+    if case.ends_the_line and difference.none:
+        note = "the line ended with it; the record is whole"
+    elif report.streams > 1 and difference.none:
         note = f"went on at stream {report.streams}"
     return Outcome(
         case,
-        ok=difference.none and report.ok,
+        ok=difference.none and not missed and not report.violations,
         dead_air_ms=max(0, quiet_ms(told) - quiet_ms(undisturbed)),
         lost=len(difference.lost),
         doubled=len(difference.doubled),

@@ -25,6 +25,7 @@ Mishap = Literal[
 ]
 WINDOW_S = 40.0
 MISHAPS = 8
+STORM = 25
 MISHAPS_S = 25.0  # most calls are over by then
 OWNERS = ("conversation", "hearing")
 LATE = ("projector", "summariser", "recorder")
@@ -83,7 +84,8 @@ def drawn_plan(seed: int) -> Plan:
     records = chance.random() < 0.25
     if chance.random() < 0.1:
         return Plan(tick_ms=tick_ms, frame_ms=frame_ms, latency_ms=latency_ms, calls=calls, records=records)
-    mishaps = [_drawn(chance) for _ in range(chance.randint(0, MISHAPS))]
+    is_storm = chance.random() < 0.25
+    mishaps = [_drawn(chance) for _ in range(STORM if is_storm else chance.randint(0, MISHAPS))]
     if chance.random() < 0.1:
         mishaps += to_and_fro(chance.choice(OWNERS), chance.uniform(1.5, 5))
     events = tuple(sorted(mishaps, key=lambda event: event.at_s))

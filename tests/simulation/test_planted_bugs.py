@@ -22,6 +22,7 @@ from calltape.simulation.stories import GOODBYE, STORIES
 from ingest.desk import Desk
 from ingest.marks import Marks
 from ingest.playing import Playlist
+from projections.errors import PositionTaken
 from schema.admit import Admission, admit
 from schema.call import CallStarted
 from schema.envelope import AnyEvent, Event
@@ -208,6 +209,19 @@ def test_a_projector_that_does_not_wait_for_the_log_is_found(monkeypatch: pytest
     assert "no process crashes" in _broken(
         Plan((Mishap(0.5, "away", ms=4000), Mishap(0.6, "kill", "projector")), until_s=5.0)
     )
+
+
+def test_a_projector_that_passes_over_what_it_could_not_apply_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hasty(self: Projector, records: Any, membership: Any, reader: Any) -> None:
+        try:
+            self._positions.update(await self._tables.apply(records, self._positions))
+        except PositionTaken:
+            # The log may be away just now; then the reader stays behind the records that were not applied.
+            await self._read_on(self._assigned, membership, reader)
+
+    monkeypatch.setattr(Projector, "_apply", hasty)
+    mishaps = (Mishap(2.0, "freeze", "projector", ms=4000), Mishap(6.7, "away", ms=1500))
+    assert "rebuilt tables equal live ones" in _broken(Plan(mishaps, until_s=20.0, standby=True, database_ms=2000))
 
 
 def test_effects_that_stay_when_their_transaction_is_cut_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A hundred calls with faults drawn from their seeds, and every seed that once found something."""
+"""Two hundred calls with faults drawn from their seeds, and every seed that once found something."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from calltape.simulation.run import quiet, run_seed, simulate
 FAILED_ONCE = (98, 5505)
 
 
-def test_a_hundred_seeds_break_no_invariant() -> None:
-    result = simulate(100, 1000)
+def test_two_hundred_seeds_break_no_invariant() -> None:
+    result = simulate(200, 1000)
     assert result.failed == []
-    assert result.seeds == 100
+    assert result.seeds == 200
     assert {"lose", "lose_answer", "double", "slow", "stall", "zombie"} <= result.happened.keys()
 
 

@@ -402,6 +402,14 @@ def test_a_peer_without_echoes_is_believed_by_the_clock() -> None:
     assert not playlist.wants_beat
 
 
+def test_a_rest_shorter_than_a_millisecond_before_a_gap_goes_out_too(playlist: Playlist) -> None:
+    odd = msgspec.structs.replace(audio(0, 20, take=99), payload=b"1" * 163)  # a millisecond has eight bytes
+    for piece in (odd, audio(40, 20, take=99, last=True)):
+        playlist.audio(piece, 0)
+    written = [act.payload for act in playlist.due(0) if isinstance(act, Write)]
+    assert b"".join(written) == b"1" * 163 + bytes([1]) * 160
+
+
 def test_what_was_forgotten_is_bounded() -> None:
     playlist = Playlist(pace=Pace(), measure=TELEPHONE)
     now = 0

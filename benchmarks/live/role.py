@@ -1,0 +1,117 @@
+"""One role with engines that cost nothing, on any log, in a process of its own: `role.py URI ingest|hearing|conversation`.
+
+The doors are in development mode (no signatures). At its end each says what it did; `--profile FILE` keeps what
+cProfile saw of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+import uvloop
+from child import clock_ms, parent_is_done, tell
+from zero import PROFILE, ZeroAgent, ZeroDetector, ZeroSpeechToText, ZeroVoice
+
+from calltape import world
+from eventlog.kafka_tuning import KafkaTuning
+from eventlog.port import Log
+from eventlog.uri import open_log
+from workers.appender import Appender
+from workers.runtime import Runtime
+
+
+def hearing(log: Log, instance: str, kind: Any = None) -> Runtime[Any]:
+    from workers.hearing import HearingDesk, HearingRole
+    from workers.listening import HearingRuntime
+
+    desk = HearingDesk(ZeroSpeechToText(), lambda rate: ZeroDetector(), world.new_id)
+    return (kind or HearingRuntime)(log, HearingRole(desk), **_identity(instance))
+
+
+def conversation(log: Log, instance: str, kind: Any = None) -> Runtime[Any]:
+    from workers.conversation import ConversationRole, Desk
+    from workers.outbound import Outbound
+
+    appender = Appender(log)
+    desk = Desk(
+        profile_of=lambda name: PROFILE,
+        agent_of=ZeroAgent,
+        tts=ZeroVoice(),
+        tools={},
+        outbound=Outbound(appender),
+        now=world.now_ms,
+        new_id=world.new_id,
+    )
+    role = ConversationRole(desk)
+    runtime: Runtime[Any] = (kind or Runtime)(log, role, appender=appender, **_identity(instance))
+    role.pump = runtime.calls.pump
+    return runtime
+
+
+WORKERS = {"hearing": hearing, "conversation": conversation}
+
+
+def _identity(instance: str) -> dict[str, Any]:
+    return {
+        "instance": instance,
+        "incarnation": world.new_hex()[:12],
+        "now": world.now_ms,
+        "new_id": world.new_id,
+    }
+
+
+@asynccontextmanager
+async def _doors(log: Log) -> AsyncIterator[dict[str, Any]]:
+    from ingest.app import Ingest
+    from ingest.config import IngestConfig
+
+    config = IngestConfig(instance="bench", dev=True)
+    async with Ingest(config, log, now=world.now_ms, clock=clock_ms, new_id=world.new_id) as ingest:
+        yield {"port": await ingest.start("127.0.0.1", 0)}
+
+
+@asynccontextmanager
+async def _working(log: Log, name: str, instance: str) -> AsyncIterator[dict[str, Any]]:
+    task = asyncio.create_task(WORKERS[name](log, instance).run())
+    task.add_done_callback(lambda done: done.cancelled() or done.result())
+    try:
+        yield {"instance": instance}
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def main(options: argparse.Namespace) -> None:
+    kafka = KafkaTuning(session_ms=options.session_ms)
+    async with open_log(options.log, now=world.now_ms, kafka=kafka) as log:
+        working = _doors(log) if options.role == "ingest" else _working(log, options.role, options.instance)
+        async with working as said:
+            tell(**said)
+            await parent_is_done()
+    tell(role=options.role, collections=[one["collections"] for one in gc.get_stats()])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("log", help="as in the setting LOG")
+    parser.add_argument("role", choices=("ingest", *WORKERS))
+    parser.add_argument("--instance", default="bench:1")
+    parser.add_argument("--session-ms", type=int, default=6000)
+    parser.add_argument("--profile", default="", help="where to write what cProfile saw")
+    parsed = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    seen = cProfile.Profile()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        if parsed.profile:
+            seen.enable()
+        loop.run(main(parsed))
+    if parsed.profile:
+        seen.disable()
+        seen.dump_stats(parsed.profile)
