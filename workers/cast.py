@@ -7,6 +7,7 @@ from typing import Any
 from schema.call import ProfileUsed
 from schema.envelope import MadeBy
 from workers.agents import Agent, Conversation
+from workers.asking import AsksAgain
 from workers.callstate import CallState
 from workers.desk import Desk
 from workers.profiles import Profile, decode_profile, profile_body, profile_hash
@@ -38,6 +39,8 @@ class Cast:
         return self._profiles[key]
 
     def agent(self, state: CallState, reply: Reply | None = None) -> Agent:
+        if reply is not None and reply.asks_again:
+            return AsksAgain(self.profile(state, reply))
         key = self._key(state, reply)
         if key not in self._agents:
             self._agents[key] = self._desk.agent_of(self.profile(state, reply))

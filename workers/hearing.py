@@ -101,6 +101,7 @@ class HearingRole:
         self.append: Callable[[Case[HearingState], Sequence[Event]], None] = lambda case, events: None
         self.rewind: Callable[[int, int], None] = lambda partition, position: None
         self.watch_end: Callable[[Case[HearingState], str], None] = lambda case, stream_id: None
+        self.watch_release: Callable[[Case[HearingState], str], None] = lambda case, stream_id: None
         self._requests: dict[str, tuple[Profile, HearingRequest]] = {}
 
     def fresh(self) -> HearingState:
@@ -131,6 +132,8 @@ class HearingRole:
                 self._prick(case)
             case stream.StreamClosed() | stream.StreamLost():
                 self.watch_end(case, event.stream)
+            case stream.TurnReleased():
+                self.watch_release(case, event.stream)
 
     def drop(self, case: Case[HearingState]) -> None:
         listening: Listening | None = case.work

@@ -43,8 +43,10 @@ class HearingRuntime(Runtime[HearingState]):
         role.append = self._append
         role.rewind = self._rewind
         role.watch_end = self._watch_end
+        role.watch_release = self._watch_release
         self._from: dict[int, int] = {}  # partition -> position to be read from
         self._ending: dict[tuple[str, str], int | None] = {}  # (call, stream) -> end of media to reach
+        self._released: dict[tuple[str, str], int | None] = {}  # the same, where the client's turn is over
         self.media_lag_ms = 0
 
     def beside(self) -> Sequence[Coroutine[None, None, None]]:
@@ -62,6 +64,9 @@ class HearingRuntime(Runtime[HearingState]):
 
     def _watch_end(self, case: Case[HearingState], stream_id: str) -> None:
         self._ending.setdefault((case.call_id, stream_id), None)
+
+    def _watch_release(self, case: Case[HearingState], stream_id: str) -> None:
+        self._released[case.call_id, stream_id] = None
 
     async def _listen(self) -> None:
         reader = self.log.reader(topics.MEDIA.name, {})
@@ -86,6 +91,7 @@ class HearingRuntime(Runtime[HearingState]):
             # What lies beyond a place to be read again comes once more, after what is before it.
             if record.position < self._from.get(record.partition, record.position + 1):
                 self._hear(record)
+        self._settle_released(reader)
         self._finish_ended(reader)
         if not records:
             self._notice_gaps()
@@ -118,23 +124,38 @@ class HearingRuntime(Runtime[HearingState]):
             ear.hear(media, record.position, record.at)
 
     async def _look_up_ends(self) -> None:
-        for (call_id, stream_id), end in list(self._ending.items()):
+        for watched in (self._ending, self._released):
+            for (call_id, stream_id), end in list(watched.items()):
+                case = self.calls.cases.get(call_id)
+                if case is None:
+                    del watched[call_id, stream_id]
+                elif end is None:
+                    watched[call_id, stream_id] = await self.log.end(topics.MEDIA.name, case.partition)
+
+    def _read_to(self, reader: Reader, partition: int) -> int:
+        """Media below this position was heard."""
+        read = reader.positions().get(partition, 0)
+        return min(read, self._from.get(partition, read))
+
+    def _settle_released(self, reader: Reader) -> None:
+        """The client's turn is over: what it said until then is settled at once, no silence is waited for."""
+        for (call_id, stream_id), end in list(self._released.items()):
             case = self.calls.cases.get(call_id)
-            if case is None:
-                del self._ending[call_id, stream_id]
-            elif end is None:
-                self._ending[call_id, stream_id] = await self.log.end(topics.MEDIA.name, case.partition)
+            ear = self.hearing.ear(case, stream_id) if case is not None else None
+            if case is None or ear is None:
+                del self._released[call_id, stream_id]
+            elif end is not None and self._read_to(reader, case.partition) >= end:
+                del self._released[call_id, stream_id]
+                ear.gap()
 
     def _finish_ended(self, reader: Reader) -> None:
-        read = reader.positions()
         for (call_id, stream_id), end in list(self._ending.items()):
             case = self.calls.cases.get(call_id)
             ear = self.hearing.ear(case, stream_id) if case is not None else None
             if case is None or ear is None:
                 continue
             last = case.state.streams[stream_id].last_sequence
-            here = min(read.get(case.partition, 0), self._from.get(case.partition, read.get(case.partition, 0)))
-            if (end is not None and here >= end) or 0 < last <= ear.last_sequence:
+            if (end is not None and self._read_to(reader, case.partition) >= end) or 0 < last <= ear.last_sequence:
                 del self._ending[call_id, stream_id]
                 ear.finish()
 

@@ -112,6 +112,8 @@ class RuleAgent:
         dialogue, wish = Dialogue(), CallerSaid("")
         for item, mine in _with_owner(history, agent):
             match item:
+                case CallerSaid(cut_off=True):
+                    pass  # asked for again: the whole of it follows
                 case CallerSaid():
                     dialogue, wish = (self._turn(dialogue, item, now)[0] if mine else dialogue), item
                 case Returned():

@@ -164,6 +164,12 @@ class Talk:
         return self.reply is not None and self.reply.why == "prompt" and self.prompts > self.rules.max_prompts
 
     @property
+    def lacks_the_rest(self) -> bool:
+        """The line went while the caller spoke, and what came before is no complete utterance: it is not answered by
+        itself. The caller goes on, and both are one turn; or is asked to say it again."""
+        return self.cut and not (self.said and (self.said[-1].kind != "speech" or self.said[-1].complete))
+
+    @property
     def started(self) -> datetime:
         return datetime.fromtimestamp(self.started_at / 1000, UTC)
 

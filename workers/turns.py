@@ -152,15 +152,9 @@ def _caller_is_done(talk: Talk) -> bool:
         return talk.dtmf_over or last.text == "#"
     if talk.speaking and talk.silence_ms == 0:
         return False
-    if _lacks_the_rest(talk):
+    if talk.lacks_the_rest:
         return bool(talk.cut_due)
     return talk.silence_ms >= _needed_ms(talk)
-
-
-def _lacks_the_rest(talk: Talk) -> bool:
-    """The line went while the caller spoke, and what came before is no complete utterance: it is not answered by
-    itself. The caller goes on, and both are one turn; or is asked to say it again."""
-    return talk.cut and not (talk.said and (talk.said[-1].kind != "speech" or talk.said[-1].complete))
 
 
 def _needed_ms(talk: Talk) -> int:
@@ -213,7 +207,7 @@ def waits(talk: Talk) -> tuple[Wait, ...]:
         last = talk.said[-1]
         if last.kind == "dtmf":
             found.append(Wait("dtmf", last.at + rules.dtmf_ms))
-        elif not talk.speaking and not _lacks_the_rest(talk):
+        elif not talk.speaking and not talk.lacks_the_rest:
             found.append(Wait("endpoint", (last.voiced_at or last.at) + _needed_ms(talk)))
     if reply is not None and not reply.interrupted:
         if talk.speaking and talk.silence_ms == 0 and not talk.long_enough and rules.interruptible:
@@ -234,7 +228,7 @@ def waits(talk: Talk) -> tuple[Wait, ...]:
 def _may_go_on(talk: Talk) -> bool:
     """The caller was cut off, and nobody has said anything since."""
     is_open = talk.reply or talk.turn or talk.tools or talk.speaking or talk.released or talk.paused
-    return _lacks_the_rest(talk) and not (is_open or talk.cut_due)
+    return talk.lacks_the_rest and not (is_open or talk.cut_due)
 
 
 def _nobody_speaks(talk: Talk) -> bool:

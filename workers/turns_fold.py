@@ -95,10 +95,8 @@ def _call_ended(talk: Talk, event: call.CallEnded, position: int, at: int) -> Ta
 
 
 def _stream_opened(talk: Talk, event: stream.StreamOpened, position: int, at: int) -> Talk:
-    if event.stream == talk.stream:
-        return talk
     # An older stream whose end nobody told, such as a killed door's, was cut here.
-    cut = talk.cut or (bool(talk.stream) and _in_mid_utterance(talk))
+    cut = talk.cut or (talk.stream not in ("", event.stream) and _in_mid_utterance(talk))
     return replace(talk, stream=event.stream, quiet_at=at, released=False, released_frames=None, cut=cut, gapped=False)
 
 
@@ -164,13 +162,14 @@ def _transcript_revised(talk: Talk, event: speech.TranscriptRevised, position: i
 
 def _transcript_settled(talk: Talk, event: speech.TranscriptSettled, position: int, at: int) -> Talk:
     text = plain(event.text).strip()
+    if _of_older(talk, event):
+        rest = (Utterance(event.id, text, "speech", at, event.complete, event.voiced_at),) if text else ()
+        return replace(talk, said=(*talk.said, *rest))
     if not text and (talk.reply is not None or event.end_ms - event.start_ms < talk.rules.min_unclear_ms):
         # A cough, or an interruption that said nothing.
-        return replace(talk, words=0, wordless=True, quiet_at=at)
+        return replace(talk, words=0, wordless=True, quiet_at=at, gapped=False)
     voiced_at = event.voiced_at or talk.voiced_at
     utterance = Utterance(event.id, text, "speech", at, event.complete, voiced_at)
-    if _of_older(talk, event):
-        return replace(talk, said=(*talk.said, utterance))
     return replace(talk, said=(*talk.said, utterance), words=0, voiced_at=voiced_at, wordless=False)
 
 

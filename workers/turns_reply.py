@@ -18,6 +18,8 @@ Fold = Callable[[Talk, Any, int, int], Talk]
 
 
 def _turn_taken(talk: Talk, event: turn.TurnTaken, position: int, at: int) -> Talk:
+    # Words that were not asked for again are answered.
+    asks = bool(talk.cut_due) and talk.lacks_the_rest
     taken = [utterance for utterance in talk.said if utterance.id in event.utterances]
     rest = tuple(utterance for utterance in talk.said if utterance.id not in event.utterances)
     voiced_at = max((utterance.voiced_at for utterance in taken), default=0)
@@ -29,7 +31,9 @@ def _turn_taken(talk: Talk, event: turn.TurnTaken, position: int, at: int) -> Ta
         history=(*talk.history, CallerSaid(plain(event.text), event.kind, event.utterances)),
         prompts=0,
         prompt_due="",
-        cut=talk.cut and bool(talk.cut_due),
+        cut=asks,
+        cut_due=talk.cut_due if asks else "",
+        gapped=False,
         dtmf_over=False,
     )
 

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import cProfile
 import gc
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -106,7 +107,9 @@ if __name__ == "__main__":
     parser.add_argument("--session-ms", type=int, default=6000)
     parser.add_argument("--profile", default="", help="where to write what cProfile saw")
     parsed = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(30), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )
     seen = cProfile.Profile()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         if parsed.profile:

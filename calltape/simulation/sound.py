@@ -135,22 +135,28 @@ def as_recorded(tape: Tape) -> Iterator[str]:
 
 
 def as_heard(tape: Tape) -> Iterator[str]:
-    """Nothing counts as heard that the caller's ear was not given time for, on any line that held."""
+    """Nothing counts as heard that the caller's ear was not given time for, on any line that held.
+
+    A process that dies while the log is slow takes audio with it that was sent: where the record is short, the ear's
+    place in a sentence cannot be told.
+    """
     claimed: dict[tuple[str, str, int], int] = defaultdict(int)
     for one in tape.of(stream.PlaybackMarked, stream.PlaybackCleared):
         event = one.event
         assert isinstance(event, stream.PlaybackMarked | stream.PlaybackCleared)
         key = (event.stream, event.reply, event.sentence)
         claimed[key] = max(claimed[key], event.heard_ms)
-    heard = _heard_by_ear(tape)
+    heard, sent = _heard_by_ear(tape)
+    unsure = tape.outcome.broken | {name for name, audio in tape.outcome.received.items() if len(audio) > sent[name]}
     for key, heard_ms in claimed.items():
         name = key[0].partition(NAMED)[0]
-        if name not in tape.outcome.broken and heard_ms > heard.get(key, 0) + UNCERTAIN_MS:
+        if name not in unsure and heard_ms > heard.get(key, 0) + UNCERTAIN_MS:
             yield f"{key}: {heard_ms} ms count as heard, the caller heard {heard.get(key, 0)}"
 
 
-def _heard_by_ear(tape: Tape) -> dict[tuple[str, str, int], int]:
-    """(stream, reply, sentence) -> how far into the sentence the caller really heard."""
+def _heard_by_ear(tape: Tape) -> tuple[dict[tuple[str, str, int], int], dict[str, int]]:
+    """(stream, reply, sentence) -> how far into the sentence the caller really heard; and the bytes on record of each
+    of the caller's streams."""
     found: dict[tuple[str, str, int], int] = {}
     sent: dict[str, int] = defaultdict(int)
     for media in _in_order(tape):
@@ -163,7 +169,7 @@ def _heard_by_ear(tape: Tape) -> dict[tuple[str, str, int], int]:
         end = min(end, max(begin, len(tape.outcome.received.get(name, b""))))
         key = (media.stream, media.reply, media.sentence)
         found[key] = max(found.get(key, 0), media.offset_ms + (end - begin) // 8)
-    return found
+    return found, sent
 
 
 def _in_order(tape: Tape) -> list[MediaSpoken]:

@@ -10,7 +10,7 @@ from eventlog.port import Entry
 from schema import topics
 from schema.call import CallStarted, ProfileUsed
 from schema.registry import pack
-from schema.stream import StreamClosed, StreamLost, StreamOpened
+from schema.stream import StreamClosed, StreamLost, StreamOpened, TurnReleased
 from schema.topics import partition_of
 from tests.support.hearing import FRAME_MS, QUIET, LoudDetector, ReadingEngine, ToldEngine, frame, spoken
 from tests.support.runtimes import World, fields, now, on_virtual_time
@@ -126,6 +126,21 @@ def test_a_caller_who_hangs_up_in_mid_word_is_heard_to_that_word() -> None:
         assert await line.texts() == ["w1 w2"]
         names = await line.names(CALL)
         assert names.index("transcript.settled") < names.index("stream.heard")
+        await line.close()
+
+    on_virtual_time(story())
+
+
+def test_a_client_whose_turn_is_over_is_understood_without_waiting_for_silence() -> None:
+    async def story() -> None:
+        line = Line()
+        line.listen("a")
+        await line.call()
+        await line.send(spoken(1), 10)
+        await line.say(TurnReleased(id=line.new_id(), call_id=CALL, stream=STREAM), STREAM)
+        await line.until_said(CALL, "transcript.settled")
+        assert await line.texts() == ["w1"]
+        assert "timer.rang" not in await line.names(CALL)
         await line.close()
 
     on_virtual_time(story())

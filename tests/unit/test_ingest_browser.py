@@ -225,7 +225,8 @@ def test_a_final_chunk_ends_the_turn_once() -> None:
 
 
 def test_the_pages_clock_is_measured_and_never_an_order() -> None:
-    page, said = dialect(), []
+    page = dialect()
+    said: list[Said] = []
     whole = recording()
     for at, timestamp in ((0, 5_000), (100, 5_090), (200, 4_000)):
         piece = whole if at == 0 else b""

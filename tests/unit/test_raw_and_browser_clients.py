@@ -195,6 +195,14 @@ def test_words_pages_troubles_and_the_end_of_a_turn_are_understood(name: str) ->
     assert read(wire, dialect.problem("RATE_LIMITED", "slower", 500)) == [Trouble("RATE_LIMITED", "slower", 500)]
 
 
+def test_a_raw_client_says_ten_times_a_second_what_it_played() -> None:
+    wire = RawWire(tenant="acme", session="s1")
+    for packet in OpusEncoder(48_000, packet_ms=20).feed(sweep(240, 48_000)):
+        wire.read(packet)
+    said = [json.loads(message)["metadata"]["sequence"] for n in range(1, 13) for message in wire.played(n)]
+    assert said == [5, 10, 12]
+
+
 def test_a_microphone_nobody_listens_to_yet_is_not_hoarded() -> None:
     wire = BrowserWire(tenant="acme", session="s1")
     wire.hello()

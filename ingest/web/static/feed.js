@@ -7,17 +7,20 @@ import { findToken, forgetToken, isExpired, keepToken } from "/static/token.js";
 const KEPT_IDS = 5_000;
 const GLANCE_MS = 10_000;
 
-// `door` is the websocket's path. Calls of `view`: begin() before what is told anew from the start, take(message).
+// `door` is the websocket's path; `past` lists all facts so far, where the whole is shown. Calls of `view`: begin()
+// before what is told anew from the start, take(message), caughtUp() after the past.
 export class Feed {
   #door;
+  #past;
   #view;
   #token = "";
   #position = "";
   #seen = new Set();
   #connection = null;
 
-  constructor(door, view) {
+  constructor(door, view, { past = "" } = {}) {
     this.#door = door;
+    this.#past = past;
     this.#view = view;
   }
 
@@ -28,6 +31,10 @@ export class Feed {
     if (!this.#token) {
       this.#ask("To watch calls, you need a token.");
       return;
+    }
+    showLight("away", "Connecting");
+    if (this.#past) {
+      await this.#readPast();
     }
     this.#connect();
   }
@@ -53,6 +60,23 @@ export class Feed {
     });
   }
 
+  // If it cannot be read, the websocket is refused likewise and says why; or it begins with a snapshot.
+  async #readPast() {
+    const headers = { Authorization: `Bearer ${this.#token}`, Accept: "application/json" };
+    try {
+      const answer = await fetch(this.#past, { headers, cache: "no-store" });
+      if (answer.ok) {
+        this.#begin();
+        for (const fact of await answer.json()) {
+          this.#take(fact);
+        }
+        this.#view.caughtUp();
+      }
+    } catch {
+      this.#position = "";
+    }
+  }
+
   #connect() {
     showLight("away", "Connecting");
     this.#connection = new Connection(
@@ -71,9 +95,13 @@ export class Feed {
   #opened() {
     showLight("on", "Connected");
     if (!this.#position) {
-      this.#seen.clear();
-      this.#view.begin();
+      this.#begin();
     }
+  }
+
+  #begin() {
+    this.#seen.clear();
+    this.#view.begin();
   }
 
   #take(message) {

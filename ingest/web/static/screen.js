@@ -23,6 +23,7 @@ class ScreenView {
   #streams = new Map(); // stream -> its number
   #guesses = new Map(); // stream -> text
   #timer = 0;
+  #isCatchingUp = false;
 
   follow(feed) {
     this.#feed = feed;
@@ -35,9 +36,17 @@ class ScreenView {
     for (const id of ["transcript", "turns", "tools", "streams", "points", "actions", "summary"]) {
       find(id).replaceChildren();
     }
+    this.#isCatchingUp = true;
     find("no-tools").hidden = false;
     find("summary-card").hidden = find("actions-title").hidden = true;
     this.#interim();
+  }
+
+  async caughtUp() {
+    this.#isCatchingUp = false;
+    if (document.querySelector("#transcript .tag")) {
+      await this.#askWhatWasHeard();
+    }
   }
 
   take(message) {
@@ -52,6 +61,7 @@ class ScreenView {
   // ------------------------------------------------------------------ the call
 
   snapshot({ call, transcript, earlier_lines: earlier, revised, summary, actions }) {
+    this.#isCatchingUp = false;
     this.#showCall({ ...call, agent: call.agent_name || call.agent });
     find("earlier").hidden = !earlier;
     write(find("earlier"), earlier ? `${earlier} earlier lines are not shown.` : "");
@@ -157,11 +167,18 @@ class ScreenView {
       });
       cells[STAGES.length + 2].textContent = interrupted ? "interrupted" : "heard";
     }
-    if (interrupted) {
-      const lines = heard || (await this.#feed.glance())?.transcript || [];
-      for (const line of lines) {
-        this.#heard(line);
-      }
+    if (interrupted && heard) {
+      heard.forEach((line) => this.#heard(line));
+    } else if (interrupted && !this.#isCatchingUp) {
+      await this.#askWhatWasHeard();
+    }
+  }
+
+  // Facts say that a reply was cut, a snapshot says where.
+  async #askWhatWasHeard() {
+    const snapshot = await this.#feed.glance();
+    for (const line of snapshot?.transcript ?? []) {
+      this.#heard(line);
     }
   }
 
@@ -308,6 +325,7 @@ function brief(value) {
 const callId = decodeURIComponent(location.pathname.split("/").at(-1));
 write(find("call-id"), callId);
 const view = new ScreenView();
-const feed = new Feed(`/ws/callscreen/${encodeURIComponent(callId)}`, view);
+const path = encodeURIComponent(callId);
+const feed = new Feed(`/ws/callscreen/${path}`, view, { past: `/api/calls/${path}/events` });
 view.follow(feed);
 feed.open();
