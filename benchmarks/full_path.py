@@ -148,7 +148,7 @@ def show(figures: list[Figure], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"cores": os.cpu_count(), "runs": [asdict(one) for one in figures]}, indent=2))
         return
-    print("calls log     answer p50/p99 ms (n)   clear p50/p99 ms (n)   missed  CPU ms/call-s           callers late p99")
+    print("calls log     answer p50/p99 ms (n)   clear p50/p99 ms (n)   missed  CPU ms/call-s, callers late p99")
     for one in figures:
         cpu = " ".join(f"{name} {spent:.2f}" for name, spent in one.cpu_ms.items())
         print(

@@ -19,6 +19,8 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
+from aiokafka import TopicPartition
+
 from eventlog.kafka_append import Sender
 from eventlog.kafka_driver import quieten, translated
 from eventlog.kafka_members import GroupLink, KafkaMembership
@@ -122,6 +124,13 @@ class KafkaLog:
         self._usable()
         asked = [self._asker.ends(self._name(topic.name), range(topic.partitions)) for topic in self._topics.values()]
         await asyncio.gather(*asked)
+
+    async def leader(self, topic: str, partition: int) -> int:
+        """The node that leads a partition now, for who wants to see it die."""
+        name = self._name(topic)
+        with translated(f"asking {self._bootstrap} who leads {name}"):
+            cluster = await self._sender.client.fetch_all_metadata()
+        return int(cluster.leader_for_partition(TopicPartition(name, partition)))
 
     @property
     def pending_bytes(self) -> int:

@@ -224,7 +224,7 @@ class Ingest:
             app.add_routes(Apps(desk, self._way_in, APP_DOORS).routes())
             app.add_routes(self._screens.routes())
             app.add_routes(pages.routes())
-            app.add_routes(Turns(desk, self._way_in).routes())
+            Turns(desk, self._way_in).install(app)
             if self._socketio is not None:
                 app.add_routes(self._socketio.routes())
         if self._config.dev and self._config.tokens.secret:

@@ -88,9 +88,11 @@ class Apps:
 class AppStarts:
     """Judges one app socket's beginning: its session names the call, its token the tenant and the user."""
 
-    def __init__(self, bearer: Bearer, *, agent: str) -> None:
+    def __init__(self, bearer: Bearer, *, agent: str, echoes: bool = False) -> None:
+        """`echoes`: the peer says what it played; by itself an app need not."""
         self._bearer = bearer
         self._agent = agent
+        self._echoes = echoes
 
     def __call__(self, began: Began) -> Admitted | Refused:
         if not SESSION_ID.fullmatch(began.session):
@@ -104,7 +106,7 @@ class AppStarts:
             agent=agent,
             user_id=self._bearer.subject,
             starts_call=True,
-            echoes=False,  # an app need not say what it played
+            echoes=self._echoes,
         )
 
 

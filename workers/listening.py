@@ -20,6 +20,7 @@ from schema.media import MediaReceived
 from schema.registry import MalformedEvent, unpack_media
 from schema.turn import TimerRang
 from workers.case import Case
+from workers.ear import Ear
 from workers.hearing import HearingRole, HearingState
 from workers.runtime import Runtime
 
@@ -76,7 +77,7 @@ class HearingRuntime(Runtime[HearingState]):
                     await self._listen_once(reader)
                 except LogUnavailable as error:
                     logger.warning("media unavailable, trying again", error=str(error))
-                    await asyncio.sleep(self.limits.retry_ms / 1000)
+                    await self._pause()
         finally:
             await reader.close()
 
@@ -94,7 +95,7 @@ class HearingRuntime(Runtime[HearingState]):
         self._settle_released(reader)
         self._finish_ended(reader)
         if not records:
-            self._notice_gaps()
+            await self._notice_gaps(reader)
 
     def _assign_media(self, reader: Reader) -> None:
         positions = dict(reader.positions())
@@ -159,20 +160,31 @@ class HearingRuntime(Runtime[HearingState]):
                 del self._ending[call_id, stream_id]
                 ear.finish()
 
-    def _notice_gaps(self) -> None:
+    async def _notice_gaps(self, reader: Reader) -> None:
+        """A silence of the log is not the caller's: nobody is silent while it is away, nor before they had time to
+        say what they kept meanwhile."""
         now = self.now()
-        for case in self.calls.cases.values():
+        for case in list(self.calls.cases.values()):
             if not case.owned or case.work is None:
                 continue
-            for ear in case.work.ears.values():
-                if ear.speaking and not ear.finished and now - ear.heard_at >= GAP_MS:
-                    ear.heard_at = now + 1_000_000_000  # once a gap; the next frame sets it again
-                    rang = TimerRang(
-                        id=self.new_id(),
-                        call_id=case.call_id,
-                        name="gap",
-                        due=now,
-                        stream=ear.config.stream,
-                    )
-                    self._append(case, [rang])
-                    ear.gap()
+            for ear in list(case.work.ears.values()):
+                if ear.speaking and not ear.finished and now - ear.heard_at >= GAP_MS and now >= self._quiet_until:
+                    if not await self._is_all_read(reader, case.partition):
+                        return
+                    self._ring_gap(case, ear, now)
+
+    async def _is_all_read(self, reader: Reader, partition: int) -> bool:
+        """Asked of the log itself, which must answer at once to be believed."""
+        asked_at = self.now()
+        end = await self.log.end(topics.MEDIA.name, partition)
+        if self.now() - asked_at >= GAP_MS:
+            self._quiet_until = self.now() + self.limits.catch_up_ms
+            return False
+        return self._read_to(reader, partition) >= end
+
+    def _ring_gap(self, case: Case[HearingState], ear: Ear, now: int) -> None:
+        ear.heard_at = now + 1_000_000_000  # once a gap; the next frame sets it again
+        stream = ear.config.stream
+        rang = TimerRang(id=self.new_id(), call_id=case.call_id, name="gap", due=now, stream=stream)
+        self._append(case, [rang])
+        ear.gap()

@@ -104,7 +104,8 @@ def _stream_gone(talk: Talk, event: Any, position: int, at: int) -> Talk:
     if event.stream != talk.stream:
         return talk
     is_own_wish = isinstance(event, stream.StreamClosed) and event.reason in ON_PURPOSE
-    return replace(talk, stream="", cut=not is_own_wish and _in_mid_utterance(talk), gapped=False)
+    cut = not is_own_wish and (talk.cut or _in_mid_utterance(talk))
+    return replace(talk, stream="", cut=cut, gapped=False)
 
 
 def _in_mid_utterance(talk: Talk) -> bool:

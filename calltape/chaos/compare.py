@@ -9,13 +9,16 @@ from typing import Any
 
 from audio.levels import rms_dbfs
 from audio.mulaw import decode as linear
+from eventlog.port import Record
 from schema.media import MediaReceived, MediaSpoken
+from schema.registry import decode
+from schema.stream import PlaybackCleared, PlaybackMarked
 
 FRAME = 160  # bytes of mu-law: 20 ms
 AUDIBLE_DBFS = -50.0
 TOLERANCE_MS = 100
-# A new stream repeats from the beginning of the word at the last mark: a long word, and what lay behind the mark.
-REPEAT_MS = 1_500
+# A new stream goes on from the beginning of the word at the last mark on the log: no word is longer.
+WORD_MS = 1_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Told:
     heard: bytes
     caller: bytes
     media: Sequence[MediaReceived | MediaSpoken]
+    events: Sequence[Record] = ()
 
 
 @dataclass(slots=True)
@@ -46,10 +50,10 @@ class Difference:
 
 
 def compare(undisturbed: Told, disturbed: Told, *, cuts_the_line: bool) -> Difference:
-    """`cuts_the_line`: words said while no socket is there may be missing, and a reply may repeat a word."""
+    """`cuts_the_line`: words said while no socket is there may be missing."""
     found = Difference()
     _frames(disturbed.media, found)
-    _speech(disturbed.media, found, on_new_stream_ms=REPEAT_MS if cuts_the_line else 0)
+    _speech(disturbed, found)
     if not cuts_the_line:
         _lines(undisturbed.shown, disturbed.shown, found)
         _record(undisturbed.shown, disturbed.shown, found)
@@ -86,19 +90,30 @@ def _frames(media: Iterable[MediaReceived | MediaSpoken], found: Difference) -> 
             found.lost.append(f"{missing} frames of {stream}")
 
 
-def _speech(media: Iterable[MediaReceived | MediaSpoken], found: Difference, *, on_new_stream_ms: int) -> None:
-    """No millisecond of a sentence goes out twice on one stream, and only a word's worth on the next one."""
+def _speech(told: Told, found: Difference) -> None:
+    """No millisecond of a sentence goes out twice on one stream; a new one goes on from the word at the last mark."""
     ends: dict[tuple[str, int], tuple[str, int]] = {}
     repeated: dict[tuple[str, int], int] = defaultdict(int)
-    for one in _spoken(media):
+    marked = _marked(told.events)
+    for one in _spoken(told.media):
         key = (one.reply, one.sentence)
         stream, end_ms = ends.get(key, (one.stream, 0))
         if one.offset_ms < end_ms:
-            allowed = on_new_stream_ms if stream != one.stream else 0
-            repeated[key] += max(0, end_ms - one.offset_ms - allowed)
-        length_ms = len(one.payload) // 8
-        ends[key] = (one.stream, max(end_ms if stream == one.stream else 0, one.offset_ms + length_ms))
+            may_begin_ms = end_ms if stream == one.stream else max(0, marked.get((stream, *key), 0) - WORD_MS)
+            repeated[key] += max(0, min(end_ms, may_begin_ms) - one.offset_ms)
+        ends[key] = (one.stream, max(end_ms if stream == one.stream else 0, one.offset_ms + len(one.payload) // 8))
     found.doubled += [f"{ms} ms of sentence {index} twice" for (_, index), ms in repeated.items() if ms > 0]
+
+
+def _marked(events: Iterable[Record]) -> dict[tuple[str, str, int], int]:
+    """How far each sentence was heard on each stream, as the log knows."""
+    found: dict[tuple[str, str, int], int] = {}
+    for record in events:
+        event = decode(record.value)
+        if isinstance(event, PlaybackMarked | PlaybackCleared):
+            key = (event.stream, event.reply, event.sentence)
+            found[key] = max(found.get(key, 0), event.heard_ms)
+    return found
 
 
 def _spoken(media: Iterable[MediaReceived | MediaSpoken]) -> list[MediaSpoken]:

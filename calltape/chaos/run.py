@@ -15,15 +15,16 @@ from calltape import world
 from calltape.chaos.cases import BROKER, DATABASE, Case, Lookout
 from calltape.chaos.compare import Told, compare, quiet_ms
 from calltape.demo import caller
+from calltape.listed import listed
 from calltape.local.parts import Parts, StandsOn, parts, prepared
 from calltape.local.processes import DidNotStart, Processes
 from clients.carrier import Carrier
 from clients.report import CallReport
 from clients.script import Hangup, InterruptAfter, Say, Script, WaitFor
-from eventlog.port import Log, LogUnavailable, Reader
+from eventlog.kafka import KafkaLog
+from eventlog.port import Log, LogUnavailable, Reader, Record
 from eventlog.uri import open_log
 from schema import topics
-from schema.media import MediaReceived, MediaSpoken
 from schema.registry import MalformedEvent, decode, unpack_media
 
 logger = structlog.get_logger()
@@ -78,6 +79,7 @@ class Stage:
     log: Log
     parts: Parts
     away_s: float  # how long a database that died stays away
+    keep: Path | None = None  # where the events of a case that failed are listed
 
 
 async def run_cases(
@@ -86,12 +88,14 @@ async def run_cases(
     ground: StandsOn,
     folder: Path,
     away_s: float = 60.0,
+    keep: Path | None = None,
     on_case: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Each case after an undisturbed call of the same house. Raises Refused, DidNotStart, EngineError."""
     nodes = 3 if any(case.victim == BROKER for case in cases) else 1
     found: list[Outcome] = []
     async with _stage(ground, folder, nodes=nodes, away_s=away_s) as stage:
+        stage.keep = keep
         undisturbed, report = await _told(stage, None)
         if not report.ok or not undisturbed.shown.get("summary"):
             raise DidNotStart(f"the undisturbed call failed: {report.failures} {report.violations}")
@@ -127,9 +131,14 @@ async def _outcome(stage: Stage, case: Case, undisturbed: Told) -> Outcome:
         note = "the line ended with it; the record is whole"
     elif report.streams > 1 and difference.none:
         note = f"went on at stream {report.streams}"
+    ok = difference.none and not missed and not report.violations
+    if stage.keep is not None and not ok:
+        path = stage.keep / f"{case.name.replace(', ', '-').replace(' ', '-')}.txt"
+        began_at = told.events[0].at if told.events else 0
+        path.write_text("\n".join([note, *listed(told.events, began_at)]) + "\n")
     return Outcome(
         case,
-        ok=difference.none and not missed and not report.violations,
+        ok=ok,
         dead_air_ms=max(0, quiet_ms(told) - quiet_ms(undisturbed)),
         lost=len(difference.lost),
         doubled=len(difference.doubled),
@@ -142,7 +151,8 @@ async def _told(stage: Stage, case: Case | None) -> tuple[Told, CallReport]:
     call_id = "CA" + world.new_hex()
     partition = topics.partition_of(call_id, await stage.log.partitions(topics.EVENTS.name))
     media_from = await stage.log.end(topics.MEDIA.name, partition)
-    events = stage.log.reader(topics.EVENTS.name, {partition: await stage.log.end(topics.EVENTS.name, partition)})
+    events_from = await stage.log.end(topics.EVENTS.name, partition)
+    events = stage.log.reader(topics.EVENTS.name, {partition: events_from})
     try:
         async with asyncio.timeout(CALL_S), asyncio.TaskGroup() as tasks:
             calling = tasks.create_task(stage.carrier.place_call(SCRIPT, call_sid=call_id))
@@ -154,8 +164,10 @@ async def _told(stage: Stage, case: Case | None) -> tuple[Told, CallReport]:
     report = calling.result()
     await stage.carrier.settle()
     shown = await _shown(stage.parts.database, call_id)
-    media = await _media(stage.log, partition, media_from, call_id)
-    return Told(shown, report.heard, report.caller, media), report
+    kept = await _read(stage.log, topics.MEDIA.name, partition, media_from)
+    media = [one for one in (unpack_media(record.value) for record in kept) if one.call_id == call_id]
+    written = await _read(stage.log, topics.EVENTS.name, partition, events_from)
+    return Told(shown, report.heard, report.caller, media, [each for each in written if each.key == call_id]), report
 
 
 async def _disturb(stage: Stage, case: Case, call_id: str, events: Reader) -> None:
@@ -185,7 +197,8 @@ async def _strike(stage: Stage, case: Case, partition: int) -> None:
             await house.stop()
             await house.start()
         case victim if victim == BROKER:
-            leader = await stage.log.leader(topics.EVENTS.name, partition)  # type: ignore[attr-defined]
+            assert isinstance(stage.log, KafkaLog)
+            leader = await stage.log.leader(topics.EVENTS.name, partition)
             await asyncio.to_thread(stood_on.kafka.kill, leader)
             await asyncio.sleep(stage.away_s)
             await asyncio.to_thread(stood_on.kafka.restart, leader)
@@ -221,16 +234,14 @@ async def _shown(database: str, call_id: str) -> dict[str, Any]:
     return shown
 
 
-async def _media(log: Log, partition: int, begin: int, call_id: str) -> list[MediaReceived | MediaSpoken]:
-    end = await log.end(topics.MEDIA.name, partition)
-    reader = log.reader(topics.MEDIA.name, {partition: begin})
-    found: list[MediaReceived | MediaSpoken] = []
+async def _read(log: Log, topic: str, partition: int, begin: int) -> list[Record]:
+    """The partition's records from there to its end as it is now."""
+    end = await log.end(topic, partition)
+    reader = log.reader(topic, {partition: begin})
+    found: list[Record] = []
     try:
         while reader.positions()[partition] < end:
-            for record in await reader.read(max_records=5000, wait_ms=200):
-                one = unpack_media(record.value)
-                if one.call_id == call_id:
-                    found.append(one)
+            found += await reader.read(max_records=5000, wait_ms=200)
     finally:
         await reader.close()
     return found

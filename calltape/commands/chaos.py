@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,9 @@ def chaos(
     away_s: Annotated[
         float, typer.Option("--away", min=1, help="Seconds a killed broker or database stays away.")
     ] = 60,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", metavar="FOLDER", help="Where the events of a case that failed are listed.")
+    ] = None,
     list_cases: Annotated[bool, typer.Option("--list", help="Print the cases and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -44,7 +48,7 @@ def chaos(
         names = [one.name for one in wanted]
         emit(names) if as_json else say("\n".join(names))
         return
-    outcomes = _run(wanted, ground, away_s, quiet=as_json)
+    outcomes = _run(wanted, ground, away_s, keep, quiet=as_json)
     if as_json:
         emit([outcome.as_json() for outcome in outcomes])
     else:
@@ -54,10 +58,9 @@ def chaos(
         raise typer.Exit(1)
 
 
-def _run(wanted: Sequence[Case], ground: str, away_s: float, *, quiet: bool) -> list[Outcome]:
+def _run(wanted: Sequence[Case], ground: str, away_s: float, keep: Path | None, *, quiet: bool) -> list[Outcome]:
     import asyncio
     import tempfile
-    from pathlib import Path
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -77,7 +80,7 @@ def _run(wanted: Sequence[Case], ground: str, away_s: float, *, quiet: bool) -> 
 
         try:
             return asyncio.run(
-                run_cases(wanted, ground=ground, folder=Path(folder), away_s=away_s, on_case=on_case)  # type: ignore[arg-type]
+                run_cases(wanted, ground=ground, folder=Path(folder), away_s=away_s, keep=keep, on_case=on_case)  # type: ignore[arg-type]
             )
         except DidNotStart as error:
             raise Refused(f"chaos could not begin: {error}") from error

@@ -27,7 +27,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     # Asked for again each time, and answered 304: a new version of the server brings its own pages at once.
     "Cache-Control": "no-cache",

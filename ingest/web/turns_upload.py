@@ -137,5 +137,3 @@ def _checked(utterance: Utterance, what: str) -> Utterance:
     if utterance.length_ms > LIMITS.longest_ms:
         raise SoundError(f"{utterance.length_ms} ms of {what} are too long: at most {LIMITS.longest_ms} are taken")
     return utterance
-
-

@@ -33,10 +33,8 @@ PATIENCE_MS = 30_000
 
 def chromium() -> str:
     """Where it is; skips the test where it is not."""
-    for name in NAMES:
-        if found := shutil.which(name):
-            return found
-    require_or_skip("chromium", "no chromium on this machine")
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    return found or require_or_skip("chromium", "no chromium on this machine")
 
 
 async def spoken_wav(path: Path, *pieces: str | float, voice: Espeak) -> Path:
@@ -53,17 +51,18 @@ async def spoken_wav(path: Path, *pieces: str | float, voice: Espeak) -> Path:
         written.setsampwidth(2)
         written.setframerate(RATE)
         written.writeframes(pcm)
+    # The browser takes a file that is missing or empty for silence, without an error.
+    assert any(pcm), "a microphone that hears nothing"
     return path
 
 
 @asynccontextmanager
 async def opened_chromium(microphone: Path | None = None, *flags: str) -> AsyncIterator[Browser]:
-    """`microphone` is played from its beginning, again and again, at each getUserMedia. None: no microphone at all."""
+    """`microphone` is played from its beginning, again and again, at each getUserMedia. None: none but the machine's own."""
     program = chromium()
     if microphone is None:
-        sound: Sequence[str] = ("--use-fake-device-for-media-stream=device-count=0",)
+        sound: Sequence[str] = ()
     else:
-        assert microphone.stat().st_size > RATE, "a file that is missing or empty would be silence, without an error"
         sound = ("--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={microphone}")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, args=[*QUIET, *sound, *flags])

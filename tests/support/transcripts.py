@@ -149,4 +149,6 @@ def agrees(expected: Any, told: Any) -> bool:
         return told is not None
     if isinstance(expected, dict) and isinstance(told, dict):
         return expected.keys() == told.keys() and all(agrees(expected[key], told[key]) for key in expected)
+    if isinstance(expected, list) and isinstance(told, list):
+        return len(expected) == len(told) and all(map(agrees, expected, told))
     return bool(expected == told)

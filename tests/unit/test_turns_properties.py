@@ -303,7 +303,18 @@ def nonsense(draw: st.DrawFn) -> Event:
     if name in ROLES:
         changes["role"] = draw(st.sampled_from(["conversation", "hearing"]))
     if name == "timer.rang":
-        timers = ["silence", "dtmf", "endpoint", "barge_in", "false_barge_in", "cleared", "playback", "seal", "idle"]
+        timers = [
+            "silence",
+            "dtmf",
+            "endpoint",
+            "barge_in",
+            "false_barge_in",
+            "cleared",
+            "playback",
+            "seal",
+            "idle",
+            "cut_off",
+        ]
         changes["name"] = draw(st.sampled_from([*timers, "longest", "grace", "ingest:a", "ingest:", "gap", "new"]))
     return msgspec.structs.replace(event, **changes)
 

@@ -198,8 +198,10 @@ export class Call {
   }
 
   chunk({ audio, sequence }) {
-    this.#speaker.play(audio, sequence ?? 0);
-    this.#view.figure("received", this.#speaker.received);
+    if (this.#speaker) {
+      this.#speaker.play(audio, sequence ?? 0);
+      this.#view.figure("received", this.#speaker.received);
+    }
   }
 
   transcript({ id, text, is_user: isUser, is_complete: isComplete, agent_name: name }) {
@@ -224,7 +226,7 @@ export class Call {
   }
 
   interrupted() {
-    this.#speaker.flush();
+    this.#speaker?.flush();
     this.#interruptions += 1;
     this.#view.figure("interruptions", this.#interruptions);
     this.#view.interrupted();

@@ -15,7 +15,8 @@ export function websocketUrl(path) {
 // What a browser hides about a refused websocket, asked by plain HTTP: {status, code, detail}, or null while nobody answers.
 async function whyRefused(path, token) {
   try {
-    const answer = await fetch(path, { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" });
+    const headers = { Authorization: `Bearer ${token}`, Accept: "application/json" };
+    const answer = await fetch(path, { headers, cache: "no-store" });
     const body = await answer.json().catch(() => ({}));
     const retryAfterMs = Number(answer.headers.get("Retry-After") || 0) * 1000;
     return { status: answer.status, code: body.code || "", detail: body.detail || "", retryAfterMs };
@@ -29,6 +30,7 @@ export class Connection {
   #path;
   #token;
   #handlers;
+  #probe;
   #socket = null;
   #attempts = 0;
   #timer = 0;
@@ -38,11 +40,13 @@ export class Connection {
   #isDone = false;
   #wakeUp = () => this.#reconnectNow();
 
-  // `path()` is asked at each attempt: a view that moves on says where it is; `token()` likewise.
-  constructor(path, token, handlers) {
+  // `path()` is asked at each attempt: a view that moves on says where it is; `token()` likewise. `probe()` is what is
+  // asked by plain HTTP why the websocket was refused, where that is another address.
+  constructor(path, token, handlers, probe = path) {
     this.#path = path;
     this.#token = token;
     this.#handlers = handlers;
+    this.#probe = probe;
     addEventListener("online", this.#wakeUp);
   }
 
@@ -122,7 +126,7 @@ export class Connection {
     }
     const waitMs = this.#nextWaitMs();
     this.#handlers.waiting(waitMs);
-    const why = wasOpen ? null : await whyRefused(this.#path(), this.#token());
+    const why = wasOpen ? null : await whyRefused(this.#probe(), this.#token());
     if (this.#isDone) {
       return;
     }

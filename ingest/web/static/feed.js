@@ -77,10 +77,15 @@ export class Feed {
     }
   }
 
+  // The position in the address, where there is one.
+  #from(path) {
+    return this.#position ? `${path}?position=${encodeURIComponent(this.#position)}` : path;
+  }
+
   #connect() {
     showLight("away", "Connecting");
     this.#connection = new Connection(
-      () => (this.#position ? `${this.#door}?position=${encodeURIComponent(this.#position)}` : this.#door),
+      () => this.#from(this.#door),
       () => this.#token,
       {
         opened: () => this.#opened(),
@@ -88,6 +93,7 @@ export class Feed {
         waiting: () => showLight("away", "Reconnecting"),
         closed: (ending) => this.#closed(ending),
       },
+      () => this.#from(this.#past || this.#door),
     );
     this.#connection.open();
   }

@@ -27,7 +27,7 @@ const REASONS = {
 // Raises MicrophoneError with a sentence for the user.
 async function askForSound() {
   if (!globalThis.isSecureContext || !navigator.mediaDevices) {
-    throw new MicrophoneError("Browsers give the microphone to https pages only. You can type instead.");
+    throw new MicrophoneError("Browsers give microphone and sound to https pages only. You can type instead.");
   }
   if (!recordingFormat()) {
     throw new MicrophoneError("This browser cannot record Opus: use a newer one, or type instead.");

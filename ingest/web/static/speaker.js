@@ -8,8 +8,11 @@ export class Speaker {
   #context;
   #node;
 
-  // Only after a click: browsers keep a page silent before.
+  // Only after a click: browsers keep a page silent before. Null where there is no sound: on a page that is not https.
   static async open(handlers) {
+    if (!globalThis.AudioWorkletNode) {
+      return null;
+    }
     const context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
     await context.audioWorklet.addModule("/static/speaker_worklet.js");
     await context.resume();
