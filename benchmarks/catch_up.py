@@ -137,9 +137,11 @@ def show(figures: list[Figure], *, as_json: bool) -> None:
     )
     for one in figures:
         heard = "-" if one.heard_s is None else f"{one.heard_s:.2f}"
+        times = f"{one.looked_up_s:9.3f}{one.folded_s:9.2f}{one.adopted_s:10.2f}{heard:>8}{one.cpu_s:7.2f}"
+        memory = f"{one.rss_mb:5.0f} ({one.peak_mb:.0f})"
         print(
-            f"{one.calls:5} {one.log:7} {one.role:13}{one.events:8}{one.looked_up_s:9.3f}{one.folded_s:10.2f}{one.adopted_s:11.2f}{heard:>9}"
-            f"{one.cpu_s:7.2f}{one.cpu_us_an_event:10.1f}{one.rss_mb:8.0f} ({one.peak_mb:.0f}){one.load_average:7.1f}"
+            f"{one.calls:5} {one.log:7} {one.role:13}{one.events:8}{times}{one.cpu_us_an_event:9.1f}"
+            f"{memory:>12}{one.load_average:6.1f}"
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from calltape.keeper import HAND_OVER
 from calltape.terminal import Refused
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ class Broken(Exception):
 
 
 class Lifetime:
-    """Ends by SIGTERM, SIGINT, a broken part or, if it hangs on its parent, by that one's end."""
+    """Ends by SIGTERM, SIGINT, a broken part or, if it hangs on its parent, by that one's end or wish."""
 
     def __init__(self) -> None:
         self.is_orphan = False
+        self.is_relieved = False  # another process listens at our socket already
         self._over = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -40,6 +42,7 @@ class Lifetime:
         """Listen for signals, and with `until_eof` for the end of stdin."""
         self._loop.add_signal_handler(signal.SIGTERM, self._over.set)
         if until_eof:
+            self._loop.add_signal_handler(HAND_OVER, self._relieved)
             # Ctrl-C reaches the whole group; the parent decides who stops first.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
@@ -62,6 +65,10 @@ class Lifetime:
             self._loop.call_soon_threadsafe(self._orphaned)
         time.sleep(LAST_MOMENT_S)
         os._exit(1)
+
+    def _relieved(self) -> None:
+        self.is_relieved = True
+        self._over.set()
 
     def _orphaned(self) -> None:
         self.is_orphan = True

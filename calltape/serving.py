@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from socket import socket
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,13 @@ async def opened_ingest(
     *,
     dev: bool = False,
     is_hasty: Callable[[], bool] = lambda: False,
+    is_relieved: Callable[[], bool] = lambda: False,
     listening: socket | None = None,
 ) -> AsyncIterator[int]:
     """The port the doors listen on. On the way out calls in progress are closed in a quiet moment, or at once in haste.
 
+    `is_relieved`: another process accepts at the same socket, so this one lets go of it first. A part of the doors that
+    breaks is told by `house.failed`, like a role's.
     Needs no database: what the read models cannot say, the log says.
     """
     settings = house.settings
@@ -56,6 +60,7 @@ async def opened_ingest(
         oldest_live=_oldest_live_of(engine),
     )
     async with _entered(ingest):
+        ingest.failed.add_done_callback(partial(_tell, house))
         try:
             port = await ingest.start(settings.host, settings.port, listening=listening)
         except OSError as error:
@@ -66,8 +71,9 @@ async def opened_ingest(
         try:
             yield port
         finally:
-            if not is_hasty():
-                await ingest.drain()
+            # Who cannot hear the log any more keeps no caller waiting for a quiet moment.
+            if not (is_hasty() or ingest.failed.done()):
+                await ingest.drain(is_relieved=is_relieved())
 
 
 @asynccontextmanager
@@ -79,6 +85,11 @@ async def _entered(ingest: Ingest) -> AsyncIterator[None]:
         except KeysError as error:
             raise Refused(f"tokens cannot be checked: {error}") from error
         yield
+
+
+def _tell(house: House, failed: asyncio.Future[BaseException]) -> None:
+    if house.failed is not None and not house.failed.done() and not failed.cancelled():
+        house.failed.set_result(failed.result())
 
 
 def _standing_of(engine: AsyncEngine) -> Callable[[str, int, int], Awaitable[Standing]]:

@@ -75,7 +75,7 @@ class TurnsClient:
     async def speak(self, sound: bytes, content_type: str, *, key: str = "", **fields: str) -> Answered:
         """Raises Problem."""
         form = aiohttp.FormData()
-        form.add_field("audio", sound, filename="turn", content_type=content_type)
+        form.add_field("audio", io.BytesIO(sound), filename="turn", content_type=content_type)
         for name, value in {**self._named(), **fields}.items():
             form.add_field(name, value)
         return await self._post({"data": form}, key)

@@ -23,30 +23,57 @@ def known(topic: Topic, partition: int) -> int:
 
 
 class Asker:
-    """Answers where partitions begin and end. Reads nothing."""
+    """Answers where partitions begin and end. Reads nothing.
+
+    Who asks in the same moment shares one request: a member that is given 24 partitions has 48 questions.
+    """
 
     def __init__(self, bootstrap: str, tuning: KafkaTuning) -> None:
         self._where = f"asking {bootstrap} for positions"
         self._patience_s = tuning.ask_ms / 1000
         self._consumer = consumer(bootstrap, tuning)
+        # (question, topic) -> the partitions asked for, and their answer; until the loop's next round.
+        self._gathering: dict[tuple[str, str], tuple[set[int], asyncio.Task[dict[int, int]]]] = {}
+        self._asking: set[asyncio.Task[dict[int, int]]] = set()
 
     async def start(self) -> None:
         with translated(self._where):
             await self._consumer.start()
 
     async def begins(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        return await self._ask(self._consumer.beginning_offsets, topic, partitions)
+        return await self._together("begins", topic, partitions)
 
     async def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        return await self._ask(self._consumer.end_offsets, topic, partitions)
+        return await self._together("ends", topic, partitions)
 
     async def close(self) -> None:
+        for asking in self._asking:
+            asking.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
         await self._consumer.stop()
 
-    async def _ask(self, question: Callable[..., Any], topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    async def _together(self, question: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        if (question, topic) not in self._gathering:
+            wanted: set[int] = set()
+            asking = asyncio.create_task(self._ask(question, topic, wanted), name="log-asker")
+            self._gathering[question, topic] = wanted, asking
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
+        wanted, asking = self._gathering[question, topic]
+        wanted.update(partitions)
+        # One who stops waiting takes nobody else's answer away.
+        await asyncio.wait([asking])
+        if asking.cancelled():
+            raise LogClosed(f"{self._where}: the log was closed meanwhile")
+        return asking.result()
+
+    async def _ask(self, question: str, topic: str, wanted: set[int]) -> dict[int, int]:
+        # Asked only now: what was appended before anybody here asked lies below the end.
+        del self._gathering[question, topic]
+        ask = self._consumer.end_offsets if question == "ends" else self._consumer.beginning_offsets
         with translated(self._where):
             async with asyncio.timeout(self._patience_s):
-                answers = await question([TopicPartition(topic, partition) for partition in partitions])
+                answers = await ask([TopicPartition(topic, partition) for partition in wanted])
         return {where.partition: position for where, position in answers.items()}
 
 

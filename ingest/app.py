@@ -11,7 +11,6 @@ from socket import socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import structlog
 from aiohttp import web
 
 from eventlog.port import Log
@@ -22,6 +21,7 @@ from ingest.config import IngestConfig
 from ingest.desk import Desk
 from ingest.entrance import Entrance
 from ingest.numbers import Numbers, Owner
+from ingest.parts import Parts
 from ingest.screen_feed import FirstPosition, OldestLive
 from ingest.screens import Screens
 from ingest.session import Session
@@ -30,7 +30,7 @@ from ingest.tape import Tape
 from ingest.token_keys import Keys
 from ingest.tokens import Tokens
 from ingest.twilio_door import TwilioDoor
-from ingest.web import devtoken, pages
+from ingest.web import devtoken, leaving, pages
 from ingest.web.cors import Cors
 from ingest.web.health import Health
 from ingest.web.problems import problems
@@ -42,7 +42,6 @@ from schema.topics import EVENTS
 if TYPE_CHECKING:
     from ingest.socketio_door import SocketioDoor
 
-_log = structlog.get_logger(__name__)
 TWILIO = "twilio"
 QUIET_LOOK_S = 0.1
 BACKLOG = 1024
@@ -105,16 +104,23 @@ class Ingest:
         self._numbers = numbers or Numbers(Owner(agent=config.agent))
         self._read_model = read_model
         self._stack = AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._parts: Parts
         self._desk: Desk | None = None
         self._runner: web.AppRunner | None = None
+        self._site: web.BaseSite | None = None
         self._draining = False
+        self._is_relieved = False
         self._keys: Keys | None = None
         self._way_in: Entrance | None = None
         self._screens: Screens | None = None
         self._socketio: SocketioDoor | None = None
         self._first_position = first_position
         self._oldest_live = oldest_live
+
+    @property
+    def failed(self) -> asyncio.Future[BaseException]:
+        """Done when a part of it broke: the process had better end."""
+        return self._parts.failed
 
     def open_doors(self) -> tuple[Door, ...]:
         return doors(self._config)
@@ -158,10 +164,12 @@ class Ingest:
         mailbox = await outbox.open_mailbox(self._desk)
         self._stack.push_async_callback(mailbox.close)
         await self._stack.enter_async_context(tape)
-        for running in (outbox.deliver(self._desk, mailbox), beat.pace(self._desk), beat.look_after(self._desk)):
-            task = asyncio.create_task(running)
-            task.add_done_callback(_tell_of_failure)
-            self._tasks.append(task)
+        self._parts = Parts()
+        self._parts.run("the reader of the mailbox", outbox.deliver(self._desk, mailbox))
+        self._parts.run("the pacing of audio", beat.pace(self._desk))
+        self._parts.run("the care for sockets", beat.look_after(self._desk))
+        for task in tape.tasks:
+            self._parts.watch(task)
         return self
 
     async def __aexit__(
@@ -175,9 +183,7 @@ class Ingest:
             await self._socketio.close()
         if self._runner is not None:
             await self._runner.cleanup()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._parts.stop()
         await self._stack.aclose()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, *, listening: socket | None = None) -> int:
@@ -189,15 +195,19 @@ class Ingest:
         self._runner = web.AppRunner(self.build_app(), access_log=None, shutdown_timeout=3.0)
         await self._runner.setup()
         at_socket = web.SockSite(self._runner, listening, backlog=BACKLOG) if listening is not None else None
-        site = at_socket or web.TCPSite(self._runner, host, port, backlog=BACKLOG)
-        await site.start()
+        self._site = at_socket or web.TCPSite(self._runner, host, port, backlog=BACKLOG)
+        await self._site.start()
         return int(self._runner.addresses[0][1])
 
-    async def drain(self) -> None:
+    async def drain(self, *, is_relieved: bool = False) -> None:
         """Take no call, and let each one go when nobody speaks, at the latest after `drain_ms`.
 
-        The port stays open: the carrier, which asks what to do next, is told to ask again in a moment.
+        The port stays open: the carrier, which asks what to do next, is told to ask again in a moment. Unless this
+        process is relieved: then another one accepts at the same socket, and callers find it there at once.
         """
+        if is_relieved and self._site is not None:
+            await self._site.stop()
+            self._is_relieved = True
         self._draining = True
         self._shut_beside()
         desk = self._living()
@@ -212,6 +222,7 @@ class Ingest:
     def build_app(self) -> web.Application:
         desk = self._living()
         app = web.Application(client_max_size=self._config.limits.frame_bytes, middlewares=[problems])
+        leaving.install(app, lambda: self._draining)
         app.add_routes(Health(desk, is_draining=self._is_draining).routes())
         opened = {door.name for door in self.open_doors() if door.is_open}
         if TWILIO in opened:
@@ -263,7 +274,8 @@ class Ingest:
             self._socketio.shut()
 
     def _is_draining(self) -> bool:
-        return self._draining
+        """Whether callers are sent away. What still comes to one who is relieved came before its successor."""
+        return self._draining and not self._is_relieved
 
     def _shut_all(self, is_time: Callable[[Session], bool]) -> None:
         if self._desk is not None:
@@ -284,8 +296,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _tell_of_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.critical("a part of ingest failed", error=repr(task.exception()), part=task.get_coro().__qualname__)  # type: ignore[union-attr]

@@ -60,6 +60,11 @@ class Tape:
         self._closed = False
         tally.waiting = lambda: (self._media_bytes, len(self._facts.items))
 
+    @property
+    def tasks(self) -> tuple[asyncio.Task[None], ...]:
+        """What puts down; ends only with the tape."""
+        return tuple(self._tasks)
+
     def hear(self, line: Line, ms: int, payload: bytes) -> None:
         """A frame from the caller."""
         self._keep(Heard(line, ms, payload))

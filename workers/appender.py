@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from dataclasses import dataclass, field
 
 import structlog
 
 from eventlog.port import Entry, Log, LogUnavailable
+from schema import topics
 
 logger = structlog.get_logger()
 
 RETRY_S = 0.1
 
 
+@dataclass(slots=True)
+class _Lane:
+    waiting: list[Entry] = field(default_factory=list)
+    something: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Appender:
-    """One append in flight at a time, so that order holds. What is put waits in memory: its callers are bounded,
-    each by one append in flight a call and by the replies they voice."""
+    """One append in flight at a time a topic, so that order holds; no topic waits for another's. What is put waits in
+    memory: its callers are bounded, each by one append in flight a call and by the replies they voice."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._waiting: dict[str, list[Entry]] = defaultdict(list)
-        self._something = asyncio.Event()
+        self._lanes = {topic: _Lane() for topic in (topics.EVENTS.name, topics.OUTBOX.name)}
 
     def put(self, topic: str, entry: Entry) -> None:
         """Append soon. The log's answer is what a reader reads."""
-        self._waiting[topic].append(entry)
-        self._something.set()
+        lane = self._lanes[topic]
+        lane.waiting.append(entry)
+        lane.something.set()
 
     async def run(self) -> None:
-        """Append until cancelled. Raises LogBroken and LogClosed: no retry helps there."""
+        """Append until cancelled. Raises LogBroken and LogClosed, in an ExceptionGroup: no retry helps there."""
+        async with asyncio.TaskGroup() as tasks:
+            for topic, lane in self._lanes.items():
+                tasks.create_task(self._follow(topic, lane))
+
+    async def _follow(self, topic: str, lane: _Lane) -> None:
         while True:
-            await self._something.wait()
-            self._something.clear()
-            waiting, self._waiting = self._waiting, defaultdict(list)
-            for topic, entries in waiting.items():
-                await self._append(topic, entries)
+            await lane.something.wait()
+            lane.something.clear()
+            waiting, lane.waiting = lane.waiting, []
+            await self._append(topic, waiting)
 
     async def _append(self, topic: str, entries: list[Entry]) -> None:
         while True:

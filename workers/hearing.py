@@ -8,7 +8,7 @@ from typing import Any
 
 from audio.decoding import PatientDecoder, heard_rate
 from audio.formats import AudioFormat
-from schema import call, speech, stream
+from schema import call, speech, stream, turn
 from schema.envelope import AnyEvent, Event, Role
 from workers.case import Case
 from workers.ear import Ear, EarConfig, VoiceDetector
@@ -102,6 +102,7 @@ class HearingRole:
         self.rewind: Callable[[int, int], None] = lambda partition, position: None
         self.watch_end: Callable[[Case[HearingState], str], None] = lambda case, stream_id: None
         self.watch_release: Callable[[Case[HearingState], str], None] = lambda case, stream_id: None
+        self.gap_rang: Callable[[Case[HearingState], turn.TimerRang], None] = lambda case, rang: None
         self._requests: dict[str, tuple[Profile, HearingRequest]] = {}
 
     def fresh(self) -> HearingState:
@@ -134,6 +135,8 @@ class HearingRole:
                 self.watch_end(case, event.stream)
             case stream.TurnReleased():
                 self.watch_release(case, event.stream)
+            case turn.TimerRang(name="gap", role="hearing"):
+                self.gap_rang(case, event)
 
     def drop(self, case: Case[HearingState]) -> None:
         listening: Listening | None = case.work

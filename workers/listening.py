@@ -28,6 +28,8 @@ logger = structlog.get_logger()
 
 MEDIA_BATCH = 2000
 MEDIA_WAIT_MS = 50
+SLOW_MS = 1_000  # between a gap and its place on the log
+HEARD_LATER = 1 << 60
 GAP_MS = 300  # an utterance is open, media was read to its end, and nothing came for so long
 
 
@@ -45,9 +47,11 @@ class HearingRuntime(Runtime[HearingState]):
         role.rewind = self._rewind
         role.watch_end = self._watch_end
         role.watch_release = self._watch_release
+        role.gap_rang = self._gap_rang
         self._from: dict[int, int] = {}  # partition -> position to be read from
         self._ending: dict[tuple[str, str], int | None] = {}  # (call, stream) -> end of media to reach
         self._released: dict[tuple[str, str], int | None] = {}  # the same, where the client's turn is over
+        self._gaps: dict[tuple[str, str], int | None] = {}  # the same, where nothing comes any more
         self.media_lag_ms = 0
 
     def beside(self) -> Sequence[Coroutine[None, None, None]]:
@@ -68,6 +72,18 @@ class HearingRuntime(Runtime[HearingState]):
 
     def _watch_release(self, case: Case[HearingState], stream_id: str) -> None:
         self._released[case.call_id, stream_id] = None
+
+    def _gap_rang(self, case: Case[HearingState], rang: TimerRang) -> None:
+        """R4: a gap that this process saw counts when the log has it, and if nothing was heard meanwhile."""
+        ear = self.hearing.ear(case, rang.stream)
+        if ear is None or ear.heard_at < HEARD_LATER:
+            return
+        if self.now() - rang.due < SLOW_MS:
+            self._gaps[case.call_id, rang.stream] = None
+        else:
+            # A log that took so long holds the caller's frames back, too.
+            ear.heard_at = self.now()
+            self._quiet_until = ear.heard_at + self.limits.catch_up_ms
 
     async def _listen(self) -> None:
         reader = self.log.reader(topics.MEDIA.name, {})
@@ -125,7 +141,7 @@ class HearingRuntime(Runtime[HearingState]):
             ear.hear(media, record.position, record.at)
 
     async def _look_up_ends(self) -> None:
-        for watched in (self._ending, self._released):
+        for watched in (self._ending, self._released, self._gaps):
             for (call_id, stream_id), end in list(watched.items()):
                 case = self.calls.cases.get(call_id)
                 if case is None:
@@ -140,14 +156,24 @@ class HearingRuntime(Runtime[HearingState]):
 
     def _settle_released(self, reader: Reader) -> None:
         """The client's turn is over: what it said until then is settled at once, no silence is waited for."""
-        for (call_id, stream_id), end in list(self._released.items()):
+        for ear in self._reached(self._released, reader):
+            ear.gap()
+        for ear in self._reached(self._gaps, reader):
+            if ear.heard_at >= HEARD_LATER:
+                ear.gap()
+
+    def _reached(self, watched: dict[tuple[str, str], int | None], reader: Reader) -> list[Ear]:
+        """The ears that have had everything of media that was watched for; they are watched for no more."""
+        reached = []
+        for (call_id, stream_id), end in list(watched.items()):
             case = self.calls.cases.get(call_id)
             ear = self.hearing.ear(case, stream_id) if case is not None else None
             if case is None or ear is None:
-                del self._released[call_id, stream_id]
+                del watched[call_id, stream_id]
             elif end is not None and self._read_to(reader, case.partition) >= end:
-                del self._released[call_id, stream_id]
-                ear.gap()
+                del watched[call_id, stream_id]
+                reached.append(ear)
+        return reached
 
     def _finish_ended(self, reader: Reader) -> None:
         for (call_id, stream_id), end in list(self._ending.items()):
@@ -183,8 +209,7 @@ class HearingRuntime(Runtime[HearingState]):
         return self._read_to(reader, partition) >= end
 
     def _ring_gap(self, case: Case[HearingState], ear: Ear, now: int) -> None:
-        ear.heard_at = now + 1_000_000_000  # once a gap; the next frame sets it again
+        ear.heard_at = HEARD_LATER  # once a gap; the next frame sets it again
         stream = ear.config.stream
         rang = TimerRang(id=self.new_id(), call_id=case.call_id, name="gap", due=now, stream=stream)
         self._append(case, [rang])
-        ear.gap()

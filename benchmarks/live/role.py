@@ -1,7 +1,7 @@
 """One role with engines that cost nothing, on any log, in a process of its own.
 
-`role.py URI ingest|hearing|conversation`. The doors are in development mode (no signatures). At its end each says what it did; `--profile FILE` keeps what
-cProfile saw of it.
+`role.py URI ingest|hearing|conversation`. The doors are in development mode (no signatures). At its end each says what
+it did; `--profile FILE` keeps what cProfile saw of it.
 """
 
 from __future__ import annotations

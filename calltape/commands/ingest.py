@@ -52,10 +52,18 @@ async def _doors(lifetime: Lifetime, *, dev: bool, listen_fd: int | None) -> Non
     listening = None if listen_fd is None else socket.socket(fileno=listen_fd)
     async with (
         House(configured) as house,
-        opened_ingest(house, dev=dev, is_hasty=lambda: lifetime.is_orphan, listening=listening) as port,
+        opened_ingest(
+            house,
+            dev=dev,
+            is_hasty=lambda: lifetime.is_orphan,
+            is_relieved=lambda: lifetime.is_relieved,
+            listening=listening,
+        ) as port,
     ):
         for line in announcement(configured, dev=dev, port=port):
             say(line)
         await lifetime.spend(house)
-        if not lifetime.is_orphan:
+        if lifetime.is_relieved:
+            say("Handing over: calls in progress go to another process, each in a quiet moment.")
+        elif not lifetime.is_orphan:
             say("Stopping: calls in progress are closed in a quiet moment.")

@@ -36,10 +36,11 @@ async def append(h: House, event: Any) -> None:
 
 
 async def until_events(h: House, kind: str, count: int) -> list[Any]:
-    async with asyncio.timeout(5):
-        while len(events := await found(h, kind)) < count:
-            await asyncio.sleep(0.005)
-    return events
+    async def are_there() -> bool:
+        return len(await found(h, kind)) >= count
+
+    await until_true(are_there)
+    return await found(h, kind)
 
 
 async def raw(h: House) -> Any:
@@ -179,10 +180,9 @@ class TestACompanion:
 async def test_a_call_of_the_log_that_lives_nowhere_is_resumed() -> None:
     async with doors() as h:
         started = CallStarted(id="c1", call_id=CALL, tenant_id="acme", source="old", channel="raw", user_id="u1")
-        opened = StreamOpened(
-            id="o1", call_id=CALL, source="old", sequence=1, stream="old", door="raw", mailbox=3, user_id="u1"
-        )
-        closed = StreamClosed(id="o2", call_id=CALL, source="old", sequence=2, stream="old", reason="peer_lost")
+        old: dict[str, Any] = {"call_id": CALL, "source": "old", "stream": "old"}
+        opened = StreamOpened(id="o1", sequence=1, door="raw", mailbox=3, user_id="u1", **old)
+        closed = StreamClosed(id="o2", sequence=2, reason="peer_lost", **old)
         for event in (started, opened, closed):
             await append(h, event)
         async with SocketioClient(h.base, token()) as client:
@@ -207,21 +207,22 @@ async def test_who_never_starts_is_sent_away() -> None:
 
 async def test_a_connection_without_a_visit_is_ended() -> None:
     async with doors(limits=Limits(start_ms=50)) as h:
-        async with h.http.ws_connect(h.base + "/socket.io/?EIO=4&transport=websocket") as ws:
-            async with asyncio.timeout(5):
-                while not ws.closed:
-                    await ws.receive()
+        ws = await h.http.ws_connect(h.base + "/socket.io/?EIO=4&transport=websocket")
+        async with asyncio.timeout(5):
+            while not ws.closed:
+                await ws.receive()
 
 
 async def test_an_address_has_only_so_many_connections() -> None:
-    async with doors(limits=Limits(connections_an_address=2)) as h:
-        async with SocketioClient(h.base, token()), SocketioClient(h.base, token(), transports=("polling",)):
-            with pytest.raises(Refused):
-                await SocketioClient(h.base, token()).__aenter__()
-            answer = await h.http.get(h.base + "/socket.io/?EIO=4&transport=polling")
-            assert answer.status == 429
-            ws = await h.http.get(f"{h.base}/voice-ws?token={token()}")
-            assert ws.status == 429  # they count at every door
+    async with (
+        doors(limits=Limits(connections_an_address=2)) as h,
+        SocketioClient(h.base, token()),
+        SocketioClient(h.base, token(), transports=("polling",)),
+    ):
+        with pytest.raises(Refused):
+            await SocketioClient(h.base, token()).__aenter__()
+        for path in ("/socket.io/?EIO=4&transport=polling", f"/voice-ws?token={token()}"):
+            assert (await h.http.get(h.base + path)).status == 429  # they count at every door
 
 
 async def test_a_foreign_page_may_not_connect() -> None:
@@ -245,7 +246,8 @@ async def test_a_token_that_expires_ends_the_connection() -> None:
 
 GARBAGE = (
     "", "x", "4", "40", "40/voice", "42", '42["connect"]', '42/voice,["disconnect"]', '42/voice,["connect",{}]',
-    '42/voice,{"a":1}', "42/voice,[]", "42/voice,[[1]]", "451-/voice,[\"voice:audio_data\",{\"_placeholder\":true,\"num\":9}]",
+    '42/voice,{"a":1}', "42/voice,[]", "42/voice,[[1]]",
+    '451-/voice,["voice:audio_data",{"_placeholder":true,"num":9}]',
     '459999999-/voice,["x"]', "43/voice,1[]", "9", "4" * 1_000, "42/voice," + "[" * 2_000, '42/voice,["voice:start",1]',
 )  # fmt: skip
 
@@ -255,7 +257,7 @@ async def test_garbage_on_a_websocket_harms_nobody(text: str) -> None:
     async with doors() as h, SocketioClient(h.base, token()) as neighbour:
         async with h.http.ws_connect(h.base + "/socket.io/?EIO=4&transport=websocket") as ws:
             await ws.receive()
-            await ws.send_str('40/voice,{"token":"%s"}' % token())
+            await ws.send_str(f'40/voice,{{"token":"{token()}"}}')
             assert (await ws.receive_str()).startswith("40/voice,")
             await ws.send_str(text)
             await ws.send_bytes(b"\x00\xff")

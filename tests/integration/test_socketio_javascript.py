@@ -1,4 +1,4 @@
-"""JavaScript's own Socket.IO client at our door: every transport, binary both ways, refusals, and the server's going."""
+"""JavaScript's own Socket.IO client at our door: every transport, binary both ways, refusals, a server that goes."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ export class Speaker {
 
   // Only after a click: browsers keep a page silent before. Null where there is no sound: on a page that is not https.
   static async open(handlers) {
-    if (!globalThis.AudioWorkletNode) {
+    if (!globalThis.isSecureContext || !globalThis.AudioWorkletNode) {
       return null;
     }
     const context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });

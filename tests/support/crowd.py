@@ -1,0 +1,136 @@
+"""Several callers at once at a house of real processes, and what the log and each of them say of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from calltape import world
+from calltape.demo import caller
+from calltape.local.parts import StandsOn, parts, prepared
+from calltape.local.processes import Processes
+from calltape.settings import environment
+from clients.carrier import Carrier
+from clients.report import CallReport, Observation, Seen
+from clients.script import Script
+from schema.admit import Admission, admit
+from schema.envelope import AnyEvent, type_of
+from tests.support.processes import Place, eventually
+
+
+@dataclass(slots=True)
+class Visit:
+    """One call as its caller saw it."""
+
+    call_id: str
+    seen: list[Observation] = field(default_factory=list)
+    report: CallReport | None = None
+
+    @property
+    def gaps_ms(self) -> list[int]:
+        """From the close of a stream to the opening of the next."""
+        closed_at, gaps = None, []
+        for one in self.seen:
+            if one.kind is Seen.STREAM_CLOSED:
+                closed_at = one.at_ms
+            elif one.kind is Seen.STREAM_OPENED and closed_at is not None:
+                gaps.append(one.at_ms - closed_at)
+        return gaps
+
+    def has_seen(self, kind: Seen) -> bool:
+        return any(one.kind is kind for one in self.seen)
+
+
+@dataclass(slots=True)
+class Crowd:
+    """A house, the carrier that phones it, and the folder its files are in."""
+
+    house: Processes
+    carrier: Carrier
+    place: Place
+    kafka: Any = None
+    postgres: Any = None
+
+    async def visit(self, script: Script, visit: Visit | None = None) -> Visit:
+        """One call, to its end."""
+        visit = visit or new_visit()
+        visit.report = await self.carrier.place_call(script, call_sid=visit.call_id, on_event=visit.seen.append)
+        return visit
+
+    async def renew(self) -> float:
+        """A rolling restart; how many seconds it took."""
+        done = len(self._told("rolling restart done"))
+        os.kill(self.house.pid_of("supervisor"), signal.SIGHUP)
+
+        async def is_over() -> bool:
+            assert not self._told("rolling restart given up"), self.house.last_words
+            return len(self._told("rolling restart done")) > done
+
+        await eventually(is_over)
+        return float(self._told("rolling restart done")[-1]["seconds"])
+
+    def starts(self, child: str) -> list[int]:
+        """The pids of a member, oldest first."""
+        return [told["pid"] for told in self._told("process started") if told["child"] == child]
+
+    def _told(self, event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.house.said if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
+
+
+def new_visit() -> Visit:
+    return Visit("CA" + world.new_hex())
+
+
+@asynccontextmanager
+async def crowd(folder: Path, *, ground: StandsOn = "sqlite", **settings: object) -> AsyncIterator[Crowd]:
+    """`settings` are those of every process. Raises Refused, DidNotStart."""
+    async with AsyncExitStack() as stack:
+        stood_on = stack.enter_context(parts(ground, folder))
+        await prepared(stood_on)
+        house = Processes(folder, stood_on, drain_s=8)
+        carrier, rest, account, secret = await stack.enter_async_context(caller(house.address))
+        house.introduce(account=account, secret=secret, rest=rest.url)
+        house._environment |= {name: value for name, value in environment(**settings).items() if name not in os.environ}
+        await stack.enter_async_context(house)
+        yield Crowd(house, carrier, Place(folder), stood_on.kafka, stood_on.postgres)
+
+
+def believed(events: list[AnyEvent]) -> list[AnyEvent]:
+    """Those of one call that every reader believes."""
+    state, found = Admission(), []
+    for event in events:
+        if (admitted := admit(state, event)) is not None:
+            state = admitted
+            found.append(event)
+    return found
+
+
+def was_cut(events: list[AnyEvent]) -> bool:
+    """Whether the caller was speaking when one of the streams closed."""
+    speaks_on = ""
+    for event in events:
+        name = type_of(event)
+        if name == "speech.started":
+            speaks_on = event.stream  # type: ignore[union-attr]
+        elif name == "speech.stopped" and event.stream == speaks_on:  # type: ignore[union-attr]
+            speaks_on = ""
+        elif name == "stream.closed" and event.stream == speaks_on:  # type: ignore[union-attr]
+            return True
+    return False
+
+
+async def until_seen(visits: list[Visit], is_so: Callable[[Visit], bool]) -> None:
+    """Returns when it is so of each."""
+
+    async def are_so() -> bool:
+        return all(map(is_so, visits))
+
+    await eventually(are_so)
