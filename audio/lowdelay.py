@@ -5,12 +5,14 @@ from __future__ import annotations
 import audioop
 from functools import lru_cache
 from math import ceil, gcd
-
-import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from audio.chunking import FrameCutter
+
+if TYPE_CHECKING:
+    # Loaded by the first stream whose rate is changed: most are not, and a restarted worker is back sooner without.
+    import numpy as np
+    from numpy.typing import NDArray
 
 # A windowed sinc of so many zero crossings a side: aliases 60 dB below from a third of an octave above the band on.
 ZERO_CROSSINGS = 10
@@ -42,9 +44,7 @@ class LowDelayResampler:
         """Ready for another stream."""
         self._cutter.flush()
         self._next = 0  # where the next sample out lies behind the last one in, in parts of 1 / up
-        self._past: NDArray[np.float32] = np.zeros(
-            self._taps.shape[1] - 1 if self._taps is not None else 0, dtype=np.float32
-        )
+        self._past: NDArray[np.float32] | None = None  # what the filter still needs of what came before
 
     def feed(self, pcm: bytes) -> bytes:
         """What comes out so far."""
@@ -53,13 +53,19 @@ class LowDelayResampler:
             pcm = audioop.tomono(pcm, 2, 0.5, 0.5)
         if self._taps is None or not pcm:
             return pcm
+        import numpy as np
+        from numpy.lib.stride_tricks import sliding_window_view
+
         came = np.frombuffer(pcm, "<i2")
-        samples = np.concatenate((self._past, came.astype(np.float32)))
+        past = np.zeros(self._taps.shape[1] - 1, dtype=np.float32) if self._past is None else self._past
+        samples = np.concatenate((past, came.astype(np.float32)))
         self._past = samples[len(came) :]
         heard = self._filter(sliding_window_view(samples, self._taps.shape[1]), len(came))
         return bytes(np.rint(heard).clip(-32768, 32767).astype("<i2").tobytes())
 
     def _filter(self, windows: NDArray[np.float32], came: int) -> NDArray[np.float32]:
+        import numpy as np
+
         assert self._taps is not None
         up, down = self._up, self._down
         count = max(0, -(-(came * up - self._next) // down))
@@ -75,6 +81,8 @@ class LowDelayResampler:
 @lru_cache(maxsize=32)
 def _taps(up: int, down: int) -> NDArray[np.float32]:
     """One filter for each of the `up` places a sample may lie between two that came; each sums to one."""
+    import numpy as np
+
     ratio = min(1.0, up / down)
     side = ceil(ZERO_CROSSINGS / ratio)
     steps = np.arange(2 * side)[None, :] + 1 - side - np.arange(up)[:, None] / up

@@ -62,10 +62,17 @@ APP_DOORS: Mapping[str, Callable[[App], Wire]] = {
 }
 
 
+TURNS = "turns"  # no socket: a request a turn
+
+
 async def place(
     door: str, script: Script, *, to: str, token: str, tenant: str, voice: Voice, on_event: OnEvent
 ) -> CallReport:
     """One call through an app door."""
+    if door == TURNS:
+        from clients.turns import play_script
+
+        return await play_script(to, token, script, voice=voice, on_event=on_event)
     from calltape.world import chance, new_hex
     from clients.app import AppCall, AppConfig
 

@@ -22,3 +22,11 @@ def origins(value: tuple[str, ...]) -> tuple[str, ...]:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
             raise ValueError(f"expected origins such as https://app.example.com, not {origin}")
     return value
+
+
+def address(value: str) -> str:
+    """Without a slash at the end; empty stays empty."""
+    parts = urlsplit(value)
+    if value and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment):
+        raise ValueError("expected an address such as https://voice.example.com")
+    return value.rstrip("/")

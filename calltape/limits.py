@@ -25,6 +25,7 @@ def ingest_config(settings: Settings, *, dev: bool) -> IngestConfig:
         trusted_proxies=settings.trusted_proxies,
         limits=limits(settings),
         drain_ms=_ms(settings.drain),
+        media_buffer_bytes=settings.media_buffer,
         version=version("calltape"),
     )
 

@@ -8,12 +8,11 @@ from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from calltape.checked import key_set, origins
+from calltape.checked import address, key_set, origins
 
 PREFIX = "CALLTAPE_"
 
@@ -50,13 +49,6 @@ def _networks(value: object) -> object:
         if isinstance(value, str)
         else value
     )
-
-
-def _public(value: str) -> str:
-    parts = urlsplit(value)
-    if value and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment):
-        raise ValueError("expected an address such as https://voice.example.com")
-    return value.rstrip("/")
 
 
 def _kept_an_hour(value: float) -> float:
@@ -149,7 +141,7 @@ class Settings(BaseSettings):
         description="Health and metrics of roles without a door; 0: off. `serve --processes`: the first worker's, each "
         "further one has the next.",
     )
-    public_url: Annotated[str, AfterValidator(_public)] = Field(
+    public_url: Annotated[str, AfterValidator(address)] = Field(
         "",
         description="What the world calls us, such as `https://voice.example.com`: signatures are checked against it.",
     )
@@ -236,6 +228,10 @@ class Settings(BaseSettings):
     max_message_bytes: Count = Field(65536, description="Largest message of a socket; a larger one closes it (1009).")
     max_queued_bytes: Count = Field(
         1048576, description="What may wait for a peer that does not read; more closes it (1013)."
+    )
+    media_buffer: Count = Field(
+        16_777_216,
+        description="Bytes of audio kept for all calls while the log takes nothing; beyond it the oldest is dropped.",
     )
     stalled_peer: Seconds = Field(5.0, description="A peer that does not read for this long is closed (1013).")
     start_timeout: Seconds = Field(10.0, description="A socket that has not said `start` by then is closed (1008).")

@@ -178,9 +178,9 @@ class SocketioDoor:
     def knows(self, sid: str) -> bool:
         return sid in self._visits
 
-    async def connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
+    async def connect(self, sid: str, opened: dict[str, Any], auth: Any = None) -> None:
         """Raises the library's ConnectionRefusedError, which the client gets as `connect_error` with our code."""
-        request, engine = environ["aiohttp.request"], self.engines.of(sid)
+        request, engine = opened["aiohttp.request"], self.engines.of(sid)
         if engine in self._engine_of.values():
             raise self._refused(request, Refusal("second_connection", 400, "this connection is in use already"))
         token = auth.get("token") if isinstance(auth, dict) else None

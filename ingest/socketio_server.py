@@ -69,8 +69,8 @@ class Engines:
 
     def __iter__(self) -> Iterator[tuple[str, web.Request]]:
         """Each with the request that opened it."""
-        for engine, environ in tuple(self._server.environ.items()):
-            yield engine, environ["aiohttp.request"]
+        for engine, opened in tuple(self._server.environ.items()):
+            yield engine, opened["aiohttp.request"]
 
     def __len__(self) -> int:
         return len(self._server.environ)

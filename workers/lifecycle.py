@@ -70,7 +70,7 @@ def waits(life: Life) -> tuple[Wait, ...]:
     """The timers of a call's life, in log time."""
     rules = life.rules
     found = [
-        Wait(f"ingest:{line.id}", line.reported_at + rules.ingest_silent_ms)
+        Wait(f"ingest:{line.id}", line.reported_at + rules.ingest_silent_ms, of_absence=True)
         for line in life.lines.values()
         if not line.gone
     ]
@@ -78,9 +78,9 @@ def waits(life: Life) -> tuple[Wait, ...]:
         return (*found, Wait("seal", life.ended_at + rules.seal_ms))
     found.append(Wait("longest", life.started_at + rules.longest_ms))
     if life.line is None:
-        found.append(Wait("grace", life.streamless_at + rules.grace_ms))
+        found.append(Wait("grace", life.streamless_at + rules.grace_ms, of_absence=True))
     else:
-        found.append(Wait("idle", life.active_at + rules.idle_ms))
+        found.append(Wait("idle", life.active_at + rules.idle_ms, of_absence=True))
     return tuple(found)
 
 

@@ -41,6 +41,7 @@ class RuntimeLimits:
     # Once the log was away nobody is silent before they had time to say what they kept meanwhile: ingest tries again
     # at least once a second.
     catch_up_ms: int = 3000
+    slow_ms: int = 1000  # a log that needs so long was away
     batch: int = 1000
 
 
@@ -186,9 +187,20 @@ class Runtime(Generic[S]):
             if await self.log.end(topics.EVENTS.name, case.partition) > reader.positions().get(case.partition, 0):
                 continue
             wait = self.calls.due(case, now)
+            if wait is not None and wait.of_absence and not await self._takes_records():
+                return
             if wait is not None:
                 due = TimerRang(id=self.new_id(), call_id=case.call_id, name=wait.name, due=wait.until)
                 self.calls.append(case, [due])
+
+    async def _takes_records(self) -> bool:
+        """Whether nobody's word is kept from the log: what can be read may still refuse to be written."""
+        asked = self.now()
+        await self.log.healthy()
+        if self.now() - asked < self.limits.slow_ms:
+            return True
+        self._quiet_until = self.now() + self.limits.catch_up_ms
+        return False
 
     def _repeat_and_readopt(self) -> None:
         now = self.now()

@@ -261,6 +261,7 @@ class Wait:
 
     name: str
     until: int
+    of_absence: bool = False  # it says of somebody that nothing came: not if the log could not take it
 
 
 Decision = TakeTurn | StartReply | Interrupt | Resume | Finish | ReturnUnknown | End | Supersede | Lose | Seal | Wait

@@ -1,4 +1,4 @@
-"""Two members of hearing and of conversation beside one door, without a supervisor: who is killed does not come back."""
+"""Two members of hearing and of conversation beside one door, unsupervised: who is killed does not come back."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calltape.app_calls import APP_DOORS
+from calltape.app_calls import APP_DOORS, TURNS
 from calltape.terminal import AsJson, Refused, emit, say
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clients.twilio_rest import FakeTwilioRest
 
 CARRIER = "twilio"
-DOORS = (CARRIER, *APP_DOORS)
+DOORS = (CARRIER, *APP_DOORS, TURNS)
 # An account of nobody's, for a server that does not check (`serve --dev`).
 NO_ACCOUNT = "AC" + 32 * "0"
 

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import structlog
@@ -162,7 +162,7 @@ class Turns:
                 return await asyncio.shield(answered)
         except TimeoutError:
             detail = "the agent has not finished: what it says will stand in the call's transcript"
-            away = {"unavailable": dialect.reply.unavailable} if dialect.reply.unavailable else {}
+            away: dict[str, Any] = {"unavailable": dialect.reply.unavailable} if dialect.reply.unavailable else {}
             raise ProblemAnswer(504, detail, code="late", call_id=call_id, **away) from None
         except ProblemAnswer:
             if keep is not None:

@@ -10,8 +10,8 @@ import pytest
 from calltape.chaos.cases import CASES, Case
 from calltape.chaos.run import run_cases
 from calltape.local.parts import StandsOn
-from tests.support.kafka import needs_kafka
-from tests.support.postgres import needs_postgres
+from scripts import local_kafka, local_postgres
+from tests.support.needs import require_or_skip
 
 RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"
 # One of each kind; `calltape chaos` runs all of them.
@@ -31,8 +31,9 @@ async def hold(ground: StandsOn, folder: Path, *names: str) -> None:
 
 
 async def test_a_call_on_kafka_and_postgresql_survives_the_death_of_any_of_its_processes(tmp_path: Path) -> None:
-    needs_kafka()
-    needs_postgres()
+    for name, problem in (("kafka", local_kafka.missing()), ("postgres", local_postgres.missing())):
+        if problem:
+            require_or_skip(name, problem)
     await hold("kafka", tmp_path, *ON_KAFKA)
 
 

@@ -21,9 +21,10 @@ from projections.database import open_database
 from projections.errors import ProjectionUnavailable
 from projections.queries import positions
 from schema.topics import EVENTS
+from scripts.local_postgres import LocalPostgres
 from tests.support.databases import Rows, opened
 from tests.support.events import Tape, a_whole_call
-from tests.support.postgres import Databases, Server, a_server
+from tests.support.postgres import Databases, a_server
 from workers import projector
 from workers.projector import Projector
 
@@ -39,7 +40,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> Iterator[LocalPostgres]:
     with a_server() as server:
         Databases(server.url()).order("CREATE DATABASE calls")
         with opened(server.url("calls")) as database:
@@ -139,7 +140,9 @@ async def tables_and_rebuilt(url: str, records: Sequence[Record]) -> tuple[Rows,
     return await asyncio.to_thread(compare)
 
 
-async def test_a_server_that_stops_crashes_and_starts_again_leaves_every_event_applied_once(server: Server) -> None:
+async def test_a_server_that_stops_crashes_and_starts_again_leaves_every_event_applied_once(
+    server: LocalPostgres,
+) -> None:
     log, url, chance = a_log(), server.url("calls"), random.Random(3)
     entries = some_events()
     async with log, working(log, url) as worker:
@@ -170,7 +173,9 @@ async def test_a_server_that_stops_crashes_and_starts_again_leaves_every_event_a
     assert {row[6] for row in live["failures"]} == {"projection"}
 
 
-async def test_sessions_that_are_cut_off_in_the_middle_of_a_batch_lose_and_double_nothing(server: Server) -> None:
+async def test_sessions_that_are_cut_off_in_the_middle_of_a_batch_lose_and_double_nothing(
+    server: LocalPostgres,
+) -> None:
     log, url = a_log(), server.url("calls")
     cut = text(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"

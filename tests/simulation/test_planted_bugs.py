@@ -52,10 +52,10 @@ def _broken(plan: Plan | None = None, script: tuple[Step, ...] | None = None, *,
     return set()
 
 
-def _again_and_again(what: Any, who: str, fact: str = "") -> Plan:
+def _again_and_again(what: Any, who: str, fact: str = "", *, lag_ms: int = 0) -> Plan:
     """The same mishap whenever its victim has come back."""
     mishaps = tuple(Mishap(at_s, what, who, fact=fact) for at_s in (0.2, 3.0, 6.0, 9.0, 12.0))
-    return Plan(mishaps, until_s=20.0)
+    return Plan(mishaps, until_s=20.0, lag_ms=lag_ms)
 
 
 def test_a_beginning_whose_source_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,8 @@ def test_a_hearing_that_reads_on_before_it_goes_back_is_found(monkeypatch: pytes
 
     monkeypatch.setattr(HearingRuntime, "_rewind", postponed)
     monkeypatch.setattr(HearingRuntime, "_assign_media", assign)
-    assert "the words are what was said" in _broken(_again_and_again("said", "hearing", "speech.started"))
+    plan = _again_and_again("said", "hearing", "transcript.settled", lag_ms=500)
+    assert "the words are what was said" in _broken(plan)
 
 
 def test_a_resumed_reply_that_drops_its_own_first_sentence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

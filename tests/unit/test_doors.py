@@ -12,7 +12,14 @@ OPEN = {"twilio_auth_token": "token", "public_url": "https://voice.example.com"}
 
 
 def test_a_door_whose_secrets_are_there_opens() -> None:
-    assert [door.is_open for door in require_doors(plain_settings(**OPEN), dev=False)] == [True]
+    opened = {door.name for door in require_doors(plain_settings(**OPEN), dev=False) if door.is_open}
+    assert opened == {"twilio"}
+
+
+def test_the_app_doors_open_together_with_a_key_for_their_tokens() -> None:
+    settings = plain_settings(jwt_secret="s" * 32)
+    opened = {door.name for door in require_doors(settings, dev=False) if door.is_open}
+    assert {"mobile", "call", "raw", "browser", "callscreen"} <= opened and "twilio" not in opened
 
 
 def test_a_server_without_any_open_door_does_not_start() -> None:
@@ -21,7 +28,7 @@ def test_a_server_without_any_open_door_does_not_start() -> None:
 
 
 def test_in_development_nothing_needs_a_secret() -> None:
-    assert [door.is_open for door in require_doors(plain_settings(), dev=True)] == [True]
+    assert all(door.is_open for door in require_doors(plain_settings(), dev=True))
 
 
 def test_development_is_for_this_machine_alone() -> None:
