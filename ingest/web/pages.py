@@ -54,7 +54,8 @@ def policy(host: str) -> str:
 
 
 async def _to_talk(request: web.Request) -> web.StreamResponse:
-    raise web.HTTPFound(TALK)
+    query = request.rel_url.raw_query_string
+    raise web.HTTPFound(f"{TALK}?{query}" if query else TALK)
 
 
 def _page(name: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

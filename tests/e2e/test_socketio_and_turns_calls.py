@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,9 +19,11 @@ from audio.opus import OpusDecoder
 from audio.resample import resample
 from calltape import world
 from clients import opus
+from clients.report import Observation, Seen
+from clients.script import Hangup, Say, Script
 from clients.socketio import SocketioClient
 from clients.sound import mulaw_to_wav
-from clients.turns import TurnsClient
+from clients.turns import TurnsClient, play_script
 from ingest.config import TokenSecrets
 from ingest.tokens import issue
 from schema.envelope import AnyEvent
@@ -178,9 +181,20 @@ class TestSpokenCalls:
         assert cut.interrupted
         assert (shown["channel"], len([e for e in events if isinstance(e, StreamOpened)])) == ("turns", 3)
 
-    async def test_the_pages_conversation_is_what_happens(self, stage: Stage) -> None:
-        import json
+    async def test_a_script_is_played_a_request_a_turn(self, stage: Stage) -> None:
+        seen: list[Observation] = []
+        script = Script(steps=(Say(say="make a note to buy milk"), Say(say="goodbye"), Hangup()))
 
+        async def speak(text: str) -> bytes:
+            return await stage.voice.mulaw(text, "en-us", 140)
+
+        report = await play_script(stage.world.address, token(), script, voice=speak, on_event=seen.append)
+        assert report.failures == []
+        assert (report.streams, report.ended_by, len(report.turns)) == (2, "server", 2)
+        assert report.call_id.startswith("acme~") and len(report.heard) == len(report.caller)
+        assert "milk" in next(each.text for each in seen if each.kind is Seen.AGENT_STARTED)
+
+    async def test_the_pages_conversation_is_what_happens(self, stage: Stage) -> None:
         (block,) = re.findall(r"```http\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
         call_id = ""
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token()}"}) as http:

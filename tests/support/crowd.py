@@ -6,22 +6,30 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from calltape import world
 from calltape.demo import caller
-from calltape.local.parts import StandsOn, parts, prepared
+from calltape.local.parts import Parts, StandsOn, parts, prepared
 from calltape.local.processes import Processes
-from calltape.settings import environment
 from clients.carrier import Carrier
 from clients.report import CallReport, Observation, Seen
 from clients.script import Script
+from eventlog.port import Record
+from eventlog.uri import open_log
+from projections.database import open_database
+from projections.errors import ProjectionError
+from projections.queries import call_details
+from projections.show import show_json
+from schema import topics
 from schema.admit import Admission, admit
 from schema.envelope import AnyEvent, type_of
-from tests.support.processes import Place, eventually
+from schema.media import MediaReceived, MediaSpoken
+from schema.registry import decode, unpack_media
+from tests.support.processes import eventually
 
 
 @dataclass(slots=True)
@@ -53,9 +61,7 @@ class Crowd:
 
     house: Processes
     carrier: Carrier
-    place: Place
-    kafka: Any = None
-    postgres: Any = None
+    parts: Parts
 
     async def visit(self, script: Script, visit: Visit | None = None) -> Visit:
         """One call, to its end."""
@@ -75,6 +81,46 @@ class Crowd:
         await eventually(is_over)
         return float(self._told("rolling restart done")[-1]["seconds"])
 
+    async def events(self, call_id: str) -> list[AnyEvent]:
+        """Everything on calls.events about a call, believed or not, in the order of the log."""
+        found = [decode(record.value) for record in await self._records(topics.EVENTS.name, call_id)]
+        return [event for event in found if event.call_id == call_id]
+
+    async def media(self, call_id: str) -> list[MediaReceived | MediaSpoken]:
+        """The call's frames in the order of the log; each once, however often it was appended."""
+        found: dict[tuple[str, int], MediaReceived | MediaSpoken] = {}
+        for record in await self._records(topics.MEDIA.name, call_id):
+            frame = unpack_media(record.value)
+            if frame.call_id == call_id:
+                found.setdefault((frame.stream, frame.sequence), frame)
+        return list(found.values())
+
+    async def _records(self, topic: str, call_id: str) -> list[Record]:
+        async with open_log(self.parts.log, now=world.now_ms) as log:
+            partition = topics.partition_of(call_id, await log.partitions(topic))
+            end, found = await log.end(topic, partition), []
+            reader = log.reader(topic, {partition: await log.begin(topic, partition)})
+            while reader.positions()[partition] < end:
+                found += await reader.read(max_records=5000, wait_ms=50)
+            await reader.close()
+            return found
+
+    async def finished(self, call_id: str) -> dict[str, Any]:
+        """`calltape show --json` of a call that is sealed, summarised and recorded."""
+        engine = open_database(self.parts.database)
+        shown: dict[str, Any] = {}
+
+        async def is_finished() -> bool:
+            with suppress(ProjectionError):
+                shown.update(show_json(await call_details(engine, call_id)))
+            return bool(shown.get("sealed_at") and shown.get("summary") is not None and shown.get("recording"))
+
+        try:
+            await eventually(is_finished)
+        finally:
+            await engine.dispose()
+        return shown
+
     def starts(self, child: str) -> list[int]:
         """The pids of a member, oldest first."""
         return [told["pid"] for told in self._told("process started") if told["child"] == child]
@@ -89,17 +135,19 @@ def new_visit() -> Visit:
 
 
 @asynccontextmanager
-async def crowd(folder: Path, *, ground: StandsOn = "sqlite", **settings: object) -> AsyncIterator[Crowd]:
+async def crowd(
+    folder: Path, *, ground: StandsOn = "sqlite", drain_s: float = 8, **settings: object
+) -> AsyncIterator[Crowd]:
     """`settings` are those of every process. Raises Refused, DidNotStart."""
     async with AsyncExitStack() as stack:
         stood_on = stack.enter_context(parts(ground, folder))
         await prepared(stood_on)
-        house = Processes(folder, stood_on, drain_s=8)
+        house = Processes(folder, stood_on, drain_s=drain_s)
         carrier, rest, account, secret = await stack.enter_async_context(caller(house.address))
         house.introduce(account=account, secret=secret, rest=rest.url)
-        house._environment |= {name: value for name, value in environment(**settings).items() if name not in os.environ}
+        house.configure(**settings)
         await stack.enter_async_context(house)
-        yield Crowd(house, carrier, Place(folder), stood_on.kafka, stood_on.postgres)
+        yield Crowd(house, carrier, stood_on)
 
 
 def believed(events: list[AnyEvent]) -> list[AnyEvent]:
