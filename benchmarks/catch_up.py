@@ -28,13 +28,10 @@ from typing import Any
 
 from benchmarks.live_calls import PARTS, Child, counts
 from calltape import world
-from eventlog.kafka_topics import create_topics
-from eventlog.kafka_tuning import KafkaTuning
 from eventlog.uri import open_log
-from schema.topics import TOPICS
-from scripts.local_kafka import LocalKafka
 
 sys.path.insert(0, str(PARTS))
+from broker import broker
 from histories import write
 
 ROLES = ("conversation", "hearing")
@@ -76,9 +73,7 @@ def measured(log: str, calls: int, options: argparse.Namespace) -> list[Figure]:
     """Each role on one log of its own."""
     with tempfile.TemporaryDirectory(prefix="calltape-bench-") as folder, ExitStack() as stack:
         if log == "kafka":
-            kafka = stack.enter_context(LocalKafka())
-            asyncio.run(create_topics(kafka.bootstrap, list(TOPICS.values()), KafkaTuning(), 1))
-            uri = f"kafka://{kafka.bootstrap}"
+            uri = f"kafka://{stack.enter_context(broker()).bootstrap}"
         else:
             uri = f"sqlite:///{Path(folder, 'log.sqlite')}"
         # Imported before the calls are written: nobody may be silent for so long that the life of a call notices.

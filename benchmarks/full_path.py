@@ -17,7 +17,6 @@ each process's own, user and system, a second of one call; `broker` is the one b
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import math
 import os
@@ -31,11 +30,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.live_calls import Child, counts
-from eventlog.kafka_topics import create_topics
-from eventlog.kafka_tuning import KafkaTuning
-from schema.topics import TOPICS
+from benchmarks.live_calls import PARTS, Child, counts
 from scripts.local_kafka import LocalKafka
+
+sys.path.insert(0, str(PARTS))
+from broker import broker
 
 PROCESSES = ("ingest", "hearing", "conversation")
 WARM_S = 4.0
@@ -75,9 +74,8 @@ def main() -> None:
     options = parser.parse_args()
     options.seconds = min(120.0, max(5.0, options.seconds))
     with ExitStack() as stack:
-        kafka = stack.enter_context(LocalKafka()) if "kafka" in options.on else None
+        kafka = stack.enter_context(broker()) if "kafka" in options.on else None
         if kafka is not None:
-            asyncio.run(create_topics(kafka.bootstrap, list(TOPICS.values()), KafkaTuning(), 1))
             run("kafka", BROKER_WARM_CALLS, BROKER_WARM_S, kafka)
         figures = [
             run(log, calls, options.seconds, kafka, options.profile)

@@ -269,7 +269,12 @@ def environment_name(field: str) -> str:
 
 def environment(**given: object) -> dict[str, str]:
     """The environment of a program that is started from here: this process's own, with these settings."""
-    return os.environ | {environment_name(field): str(value) for field, value in given.items()}
+    return os.environ | named(**given)
+
+
+def named(**given: object) -> dict[str, str]:
+    """Settings as the environment has them."""
+    return {environment_name(field): str(value) for field, value in given.items()}
 
 
 def load(**overrides: Any) -> Settings:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from calltape.local.parts import Parts
-from calltape.settings import environment
+from calltape.settings import environment, named
 from calltape.wiring import ROLES
 
 MEMBERS = ("ingest", *ROLES)
@@ -57,11 +57,11 @@ class Processes:
 
     def configure(self, **settings: object) -> None:
         """More settings of every member; to be said before the house starts."""
-        self._environment |= {name: value for name, value in environment(**settings).items() if name not in os.environ}
+        self._environment |= named(**settings)
 
     def introduce(self, *, account: str, secret: str, rest: str) -> None:
         """The carrier's account and the address of its REST; to be said before the house starts."""
-        self._environment |= environment(twilio_account_sid=account, twilio_auth_token=secret, twilio_api=rest)
+        self.configure(twilio_account_sid=account, twilio_auth_token=secret, twilio_api=rest)
 
     async def __aenter__(self) -> Self:
         await self.start()

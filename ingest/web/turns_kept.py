@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 KEPT_MS = 10 * 60_000
-MOST = 1_000
+MOST = 200
 MOST_KEY = 255  # characters
 
 

@@ -239,7 +239,7 @@ async def test_the_pages_can_be_used_by_everybody(world: World, browser: Browser
         found += await accessible(bare, "talk without a token")
     async with calling(browser, world.address) as tab, opened_tab(browser) as screen:
         await more_lines(tab, "agent", 2)
-        await tab.page.click("summary")
+        await tab.page.click("details > summary")
         found += await accessible(tab, "talk")
         await screen.page.goto(f"{world.address}/screen#token={token()}")
         await screen.shows("count", "is live")

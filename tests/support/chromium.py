@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, TimeoutError, async_playwright
 
 from tests.support.needs import require_or_skip
 from workers.engines.espeak import Espeak
@@ -28,7 +28,7 @@ QUIET = (
 )
 RATE = 48_000
 PHONE_RATE = 8_000
-PATIENCE_MS = 30_000
+PATIENCE_MS = 40_000
 
 
 def chromium() -> str:
@@ -87,8 +87,12 @@ class Tab:
         return float(await self.text(id_) or 0)
 
     async def until(self, question: str, argument: Any = None) -> None:
-        """Returns once the expression is true in the page. It is asked from outside: no page may evaluate text."""
-        await self.page.wait_for_function(question, arg=argument, timeout=PATIENCE_MS)
+        """Returns once the function is true in the page; what the page shows instead is in the failure."""
+        try:
+            await self.page.wait_for_function(question, arg=argument, timeout=PATIENCE_MS)
+        except TimeoutError:
+            shown = await self.page.locator("body").inner_text()
+            raise AssertionError(f"never came: {question} {argument}\n{self.complaints}\n{shown}") from None
 
     async def shows(self, id_: str, text: str) -> None:
         await self.until("([id, text]) => document.getElementById(id).textContent.includes(text)", [id_, text])

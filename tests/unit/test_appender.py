@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from eventlog.memory import MemoryLog
 from eventlog.port import Entry, LogUnavailable, Placed
@@ -64,8 +64,7 @@ def test_what_was_refused_comes_before_what_was_put_later() -> None:
     on_virtual_time(story())
 
 
-async def _until(is_so: object) -> None:
-    assert callable(is_so)
+async def _until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not is_so():
+        while not is_so():  # noqa: ASYNC110  # time is virtual
             await asyncio.sleep(0.01)
