@@ -98,7 +98,8 @@ class Watch:
             self._cut_off(now)
         elif not self._sender.closing:
             self._keep_limits(now)
-            self._keep_heartbeat(now)
+            if not self._session.course.is_held:  # the answers wait in a socket that is not read
+                self._keep_heartbeat(now)
         if self._measure_at and now >= self._measure_at and not self._session.course.stopped_at:
             self._measure_at = now + self._desk.config.measure_ms
             self._measure(now)

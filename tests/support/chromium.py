@@ -58,7 +58,7 @@ async def spoken_wav(path: Path, *pieces: str | float, voice: Espeak) -> Path:
 
 @asynccontextmanager
 async def opened_chromium(microphone: Path | None = None, *flags: str) -> AsyncIterator[Browser]:
-    """`microphone` is played from its beginning, again and again, at each getUserMedia. None: none but the machine's own."""
+    """`microphone` is played again and again, anew at each getUserMedia; None: the machine's own, if any."""
     program = chromium()
     if microphone is None:
         sound: Sequence[str] = ()
