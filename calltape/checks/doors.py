@@ -6,8 +6,13 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from calltape.checks.part import Part, bad, good
+from calltape.limits import token_secrets
 from calltape.settings import Settings
+from calltape.sites import load_sites
+from calltape.terminal import Refused
+from calltape.world import clock_ms
 from ingest.numbers import NumbersError, load_numbers
+from ingest.token_keys import Keys, KeysError
 
 VOICE_PATH = "/twilio/voice"
 TRIAL = "A trial account cannot stream calls (Twilio replaces <Stream>): upgrade it first"
@@ -20,10 +25,38 @@ def twilio(settings: Settings, *, dev: bool) -> Part:
         return good("twilio", f"signatures of {account} are checked. {TRIAL}")
     if dev:
         return good("twilio", "unsigned calls are taken (--dev)")
+    if has_token_keys(settings):
+        return good("twilio", "the telephone's door stays shut (CALLTAPE_TWILIO_AUTH_TOKEN is not set)")
     fix = (
         "set CALLTAPE_TWILIO_AUTH_TOKEN (Twilio console, account info), or start `calltape serve --dev` to try without"
     )
     return bad("twilio", "the door stays shut: there is no auth token to check signatures with", fix)
+
+
+def has_token_keys(settings: Settings) -> bool:
+    """Whether an app's token can be checked."""
+    return bool(settings.jwt_secret.get_secret_value() or settings.jwt_jwks)
+
+
+async def tokens(settings: Settings, *, dev: bool) -> Part:
+    """Reads published keys as the server would."""
+    if not has_token_keys(settings):
+        state = "open with tokens of /dev/token (--dev)" if dev else "stay shut (CALLTAPE_JWT_SECRET is not set)"
+        return good("tokens", f"the doors of apps and screens {state}")
+    try:
+        async with Keys(token_secrets(settings), clock=clock_ms):
+            pass
+    except KeysError as error:
+        return bad("tokens", str(error), "correct CALLTAPE_JWT_JWKS, CALLTAPE_JWT_ISSUER and CALLTAPE_JWT_AUDIENCE")
+    return good("tokens", f"checked with {settings.jwt_jwks or 'CALLTAPE_JWT_SECRET'}")
+
+
+def sites(settings: Settings) -> Part:
+    try:
+        found = load_sites(settings.sites)
+    except Refused as error:
+        return bad("sites", str(error), "correct the file, or name another folder with CALLTAPE_SITES")
+    return good("sites", ", ".join(sorted(found)) or "none")
 
 
 def public_url(settings: Settings, *, dev: bool) -> Part:
@@ -31,6 +64,8 @@ def public_url(settings: Settings, *, dev: bool) -> Part:
     if not url:
         if dev:
             return good("public_url", f"http://{settings.host}:{settings.port} (--dev)")
+        if has_token_keys(settings) and not settings.twilio_auth_token.get_secret_value():
+            return good("public_url", "not set: apps need none, web pages of another origin are in ALLOWED_ORIGINS")
         fix = "start a tunnel (`ngrok http 8080`, `cloudflared tunnel --url http://127.0.0.1:8080`) and set its address"
         return bad("public_url", "CALLTAPE_PUBLIC_URL is not set, so no signature can be checked", fix)
     if parts.scheme != "https" and not dev:

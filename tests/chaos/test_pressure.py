@@ -14,17 +14,24 @@ from clients.script import Hangup, Say, Script, Wait, WaitFor
 from schema.envelope import AnyEvent, type_of
 from schema.media import MediaReceived
 from schema.stream import StreamClosed, StreamMeasured
+from scripts import local_kafka, local_postgres
 from tests.support.crowd import Crowd, Visit, believed, crowd, new_visit, until_seen
-from tests.support.kafka import needs_kafka
-from tests.support.postgres import needs_postgres
+from tests.support.needs import require_or_skip
 from tests.support.processes import eventually
 
 # Longer than doors may be silent (15 s) before their streams are given up.
 AWAY_S = 20.0
 BUFFER = 40_000  # bytes: five seconds of one call
 FRAME_MS = 20
+MOST_SPOKEN = 20  # pieces of the agent's speech among what was dropped
 MOST_GROWTH = 64 << 20
 WORDS = "remind me to pay the rent on monday"
+
+
+def needs_servers() -> None:
+    for name, why in (("kafka", local_kafka.missing()), ("postgres", local_postgres.missing())):
+        if why:
+            require_or_skip(name, why)
 
 
 def script(away_s: float) -> Script:
@@ -84,7 +91,8 @@ async def hold(house: Crowd, visit: Visit, events: list[AnyEvent], grown: int) -
     dropped = max(event.dropped for event in events if isinstance(event, StreamMeasured))
     heard = [frame for frame in await house.media(visit.call_id) if isinstance(frame, MediaReceived)]
     missing_ms = sum(later.ms - frame.ms - FRAME_MS for frame, later in pairwise(heard))
-    assert dropped and missing_ms == dropped * FRAME_MS, "what was dropped was counted, and nothing else is missing"
+    missing = missing_ms // FRAME_MS
+    assert 0 < missing <= dropped < missing + MOST_SPOKEN, "what is missing was counted, and nothing else is missing"
     assert all(later.ms > frame.ms for frame, later in pairwise(heard)), "in order"
     assert grown < MOST_GROWTH
     shown = await house.finished(visit.call_id)
@@ -103,8 +111,7 @@ async def test_a_log_that_another_process_locks_ends_no_call(tmp_path: Path) -> 
 
 
 async def test_a_broker_that_is_killed_and_comes_back_ends_no_call(tmp_path: Path) -> None:
-    needs_kafka()
-    needs_postgres()
+    needs_servers()
     async with crowd(tmp_path, ground="kafka", media_buffer=BUFFER) as house:
         visit = new_visit()
         async with asyncio.TaskGroup() as tasks:
@@ -117,8 +124,7 @@ async def test_a_broker_that_is_killed_and_comes_back_ends_no_call(tmp_path: Pat
 
 
 async def test_a_database_that_is_away_is_noticed_by_the_projector_alone(tmp_path: Path) -> None:
-    needs_kafka()
-    needs_postgres()
+    needs_servers()
     talk = Script(steps=(WaitFor(wait_for="reply"), Say(say=WORDS), WaitFor(wait_for="reply"), Hangup()))
     async with crowd(tmp_path, ground="kafka") as house:
         await asyncio.to_thread(house.parts.postgres.stop, "immediate")

@@ -183,3 +183,22 @@ def test_a_numbers_table_that_is_none_is_told(tmp_path: Path, text: str) -> None
     path = tmp_path / "numbers.yaml"
     path.write_text(text, encoding="latin-1")
     assert not doors.numbers(plain_settings(numbers=path)).ok
+
+
+class TestTokens:
+    async def test_without_a_key_the_doors_of_apps_stay_shut_and_that_is_no_fault(self) -> None:
+        part = await doors.tokens(plain_settings(), dev=False)
+        assert part.ok and "stay shut" in part.detail
+
+    async def test_keys_that_cannot_be_read_are_named(self, tmp_path: Path) -> None:
+        settings = plain_settings(jwt_jwks=str(tmp_path / "none.json"), jwt_issuer="us", jwt_audience="calltape")
+        part = await doors.tokens(settings, dev=False)
+        assert not part.ok and "CALLTAPE_JWT_JWKS" in part.fix
+
+    def test_a_server_for_apps_alone_needs_no_telephone(self) -> None:
+        settings = plain_settings(jwt_secret="s" * 32)
+        assert doors.twilio(settings, dev=False).ok and doors.public_url(settings, dev=False).ok
+
+    def test_a_site_file_that_says_nonsense_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "shop.yaml").write_text("pages: 7")
+        assert not doors.sites(plain_settings(sites=tmp_path)).ok
