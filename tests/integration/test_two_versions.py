@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from sqlalchemy import create_engine, select
+from sqlalchemy import Column, Table, create_engine, select
 
-from calltape import wiring
 from clients.script import Hangup, Say, WaitFor
 from eventlog.port import Entry, Log, Placed, Record
+from eventlog.uri import open_log
 from projections.rebuild import rebuild
-from projections.tables import METADATA
+from projections.tables import METADATA, admissions, calls, lines, positions
 from schema import topics
 from schema.envelope import Unknown
 from schema.registry import decode
@@ -24,6 +24,9 @@ from tests.support.calls import running
 WORDS = "remind me to pay the rent on monday"
 NEW_FIELDS = {"mood": {"valence": 0.3}, "noted_by": ["v9"], "urgent": None}
 NEW_EVENT = "mood.sensed"
+# How far the log was read, and of whom: a new event counts there, as one that nobody understands.
+OF_THE_LOG = frozenset({positions, admissions})
+COUNTED = frozenset({calls.c.events, calls.c.void})
 
 
 class Newer:
@@ -89,9 +92,14 @@ def _tables(records: Sequence[Record]) -> dict[str, list[tuple[Any, ...]]]:
         METADATA.create_all(connection)
         rebuild(connection, records)
         return {
-            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+            table.name: sorted((tuple(row) for row in connection.execute(select(*_of_the_call(table)))), key=repr)
             for table in METADATA.sorted_tables
+            if table not in OF_THE_LOG
         }
+
+
+def _of_the_call(table: Table) -> list[Column[Any]]:
+    return [column for column in table.columns if column not in COUNTED]
 
 
 async def _records(log: Log, call_id: str) -> list[Record]:
@@ -108,8 +116,7 @@ async def _records(log: Log, call_id: str) -> list[Record]:
 async def test_a_call_among_writers_of_a_later_version_is_the_call_it_would_have_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = wiring.open_log
-    monkeypatch.setattr(wiring, "open_log", lambda *given, **named: Newer(opened(*given, **named)))
+    monkeypatch.setattr("calltape.wiring.open_log", lambda *given, **named: Newer(open_log(*given, **named)))
     async with running(tmp_path) as world:
         report = await world.call(
             WaitFor(wait_for="reply"),
@@ -128,4 +135,5 @@ async def test_a_call_among_writers_of_a_later_version_is_the_call_it_would_have
     assert len(unknown) > 20, "the new event is all over the call"
     assert json.loads(unknown[0].value)["mood"] == NEW_FIELDS["mood"], "and travels on untouched"
     newer, older = _tables(records), _tables(_older(records))
-    assert newer["lines"] and newer == older
+    assert newer[lines.name]
+    assert {name: rows for name, rows in newer.items() if rows != older[name]} == {}

@@ -1,4 +1,4 @@
-"""A part of the doors that breaks ends their process; a socket nobody reads is not blamed for its silence."""
+"""A part of the doors that breaks ends their process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 from calltape.lifetime import Broken, Lifetime
 from calltape.serving import opened_ingest
 from calltape.wiring import House
-from eventlog.port import Record
+from eventlog.port import Entry, Record
 from ingest import outbox
 from ingest.desk import Desk
 from ingest.parts import PartFailed, Parts
+from schema.topics import OUTBOX, mailbox_of
 from tests.support.settings import plain_settings
 
 
@@ -51,9 +52,6 @@ async def test_doors_without_a_mailbox_end_their_process(monkeypatch: pytest.Mon
     async with House(settings) as house, asyncio.timeout(30):
         lifetime = Lifetime()
         async with opened_ingest(house, dev=True):
-            from eventlog.port import Entry
-            from schema.topics import OUTBOX, mailbox_of
-
             mailbox = mailbox_of(settings.instance)
             await house.log.append(OUTBOX.name, [Entry("anything", b"anything", mailbox)])
             with pytest.raises(Broken) as broke:

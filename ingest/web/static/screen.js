@@ -13,6 +13,7 @@ const NEWS_OF_STREAMS = {
   "stream.degraded": ({ ping_ms: ping, loss }) => `weak: ping ${Math.round(ping)} ms, loss ${Math.round(loss * 100)} %`,
   "stream.reported": ({ status, error }) => `the carrier says ${status}${error ? `: ${error}` : ""}`,
 };
+const LAST_NEWS = new Set(["stream.closed", "stream.lost"]);
 
 class ScreenView {
   #feed = null;
@@ -44,9 +45,7 @@ class ScreenView {
 
   async caughtUp() {
     this.#isCatchingUp = false;
-    if (document.querySelector("#transcript .tag")) {
-      await this.#askWhatWasHeard();
-    }
+    await this.#askWhatWasHeard();
   }
 
   take(message) {
@@ -169,13 +168,16 @@ class ScreenView {
     }
     if (interrupted && heard) {
       heard.forEach((line) => this.#heard(line));
-    } else if (interrupted && !this.#isCatchingUp) {
+    } else if (interrupted) {
       await this.#askWhatWasHeard();
     }
   }
 
   // Facts say that a reply was cut, a snapshot says where.
   async #askWhatWasHeard() {
+    if (this.#isCatchingUp || !document.querySelector("#transcript .tag")) {
+      return;
+    }
     const snapshot = await this.#feed.glance();
     for (const line of snapshot?.transcript ?? []) {
       this.#heard(line);
@@ -264,6 +266,9 @@ class ScreenView {
     this.#streams.set(message.stream, number);
     const time = new Date(message.timestamp).toLocaleTimeString();
     find("streams").append(make("li", { text: `${time} Connection ${number} ${NEWS_OF_STREAMS[message.type](message)}` }));
+    if (LAST_NEWS.has(message.type)) {
+      this.#askWhatWasHeard(); // what a stream's end cut short is known now
+    }
   }
 
   measured({ frames, lost, ping_ms: ping, jitter_ms: jitter, level_dbfs: level }) {
