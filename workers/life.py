@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 SEAL_WITHIN_MS = 10 * 60_000
 
@@ -20,8 +22,7 @@ class LifeRules:
     seal_ms: int = SEAL_WITHIN_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One stream of the call."""
 
     id: str
@@ -44,8 +45,7 @@ class Line:
     degraded: bool = False  # the wire loses or delays too much
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(msgspec.Struct, frozen=True):
     """Everything that decides whether the call lives."""
 
     rules: LifeRules = LifeRules()
@@ -56,9 +56,9 @@ class Life:
     started_at: int = 0
     streamless_at: int = 0  # since when no stream is open
     active_at: int = 0  # last message on any stream
-    lines: Mapping[str, Line] = field(default_factory=dict)
+    lines: Mapping[str, Line] = {}
     end_wanted: str = ""  # reason
-    goodbye: Mapping[str, str] = field(default_factory=dict)  # reply -> reason
+    goodbye: Mapping[str, str] = {}  # reply -> reason
     open_reply: str = ""
     open_tools: frozenset[str] = frozenset()
     transfer_wanted: tuple[str, str] = ("", "")  # request, number

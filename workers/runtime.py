@@ -75,6 +75,7 @@ class Runtime(Generic[S]):
         self._committed: dict[int, int] = {}
         self._commit_at = 0
         self._quiet_until = 0  # no timer rings before
+        self._was_away = False  # the log, when it was last asked whether it takes records
         self._reader: Reader | None = None
 
     async def run(self) -> None:
@@ -117,6 +118,7 @@ class Runtime(Generic[S]):
 
     async def _pause(self) -> None:
         """The log is away: its silence is nobody's."""
+        self._was_away = True
         await asyncio.sleep(self.limits.retry_ms / 1000)
         self._quiet_until = self.now() + self.limits.catch_up_ms
 
@@ -197,8 +199,10 @@ class Runtime(Generic[S]):
         """Whether nobody's word is kept from the log: what can be read may still refuse to be written."""
         asked = self.now()
         await self.log.healthy()
-        if self.now() - asked < self.limits.slow_ms:
+        if self.now() - asked < self.limits.slow_ms and not self._was_away:
             return True
+        # It is back just now: others have yet to say what they kept.
+        self._was_away = False
         self._quiet_until = self.now() + self.limits.catch_up_ms
         return False
 

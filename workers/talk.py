@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
 from schema.envelope import MadeBy
 from workers.agents import HistoryItem
 
@@ -35,8 +37,7 @@ class TurnRules:
         return max(self.complete_ms, self.unsure_ms, self.incomplete_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Utterance:
+class Utterance(msgspec.Struct, frozen=True):
     """Something the caller said, typed or pressed, not yet taken into a turn."""
 
     id: str
@@ -47,8 +48,7 @@ class Utterance:
     voiced_at: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """A turn the caller took and nobody has answered yet."""
 
     id: str
@@ -57,8 +57,7 @@ class Turn:
     settled_at: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(msgspec.Struct, frozen=True):
     """One sentence of a reply, and what of it reached the caller."""
 
     id: str
@@ -72,8 +71,7 @@ class Sentence:
     over: bool = False  # its last mark came back, or it can never be voiced
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """A tool that was called and has not returned."""
 
     id: str
@@ -84,8 +82,7 @@ class Tool:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """The one reply that is open: started and neither heard to its end nor given up."""
 
     id: str
@@ -111,8 +108,7 @@ class Reply:
     made_by: MadeBy | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Talk:
+class Talk(msgspec.Struct, frozen=True):
     """Everything that decides whose turn it is."""
 
     rules: TurnRules = TurnRules()
@@ -136,6 +132,7 @@ class Talk:
     wordless: bool = False  # the last utterance settled without words, or none came
     gapped: bool = False  # no audio came any more in the middle of the utterance
     cut: bool = False  # the line went while the caller spoke, and they have said nothing on the next one
+    cut_paused: bool = False  # after a silence that would have ended a complete utterance
     cut_due: str = ""  # id of the timer after which they are asked to say it again
 
     said: tuple[Utterance, ...] = ()
@@ -166,8 +163,13 @@ class Talk:
     @property
     def lacks_the_rest(self) -> bool:
         """The line went while the caller spoke, and what came before is no complete utterance: it is not answered by
-        itself. The caller goes on, and both are one turn; or is asked to say it again."""
-        return self.cut and not (self.said and (self.said[-1].kind != "speech" or self.said[-1].complete))
+        itself. The caller goes on, and both are one turn; or is asked to say it again.
+
+        What an engine makes of audio that ends in the middle of a word is no judgement: a grammar takes any beginning
+        for one of its sentences. It is believed after a pause.
+        """
+        last = self.said[-1] if self.said else None
+        return self.cut and (last is None or (last.kind == "speech" and not (self.cut_paused and last.complete)))
 
     @property
     def started(self) -> datetime:

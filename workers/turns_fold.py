@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from schema import call, speech, stream, turn
 from schema.envelope import AnyEvent
@@ -96,16 +96,24 @@ def _call_ended(talk: Talk, event: call.CallEnded, position: int, at: int) -> Ta
 
 def _stream_opened(talk: Talk, event: stream.StreamOpened, position: int, at: int) -> Talk:
     # An older stream whose end nobody told, such as a killed door's, was cut here.
-    cut = talk.cut or (talk.stream not in ("", event.stream) and _in_mid_utterance(talk))
-    return replace(talk, stream=event.stream, quiet_at=at, released=False, released_frames=None, cut=cut, gapped=False)
+    if talk.stream not in ("", event.stream):
+        talk = _cut(talk)
+    return replace(talk, stream=event.stream, quiet_at=at, released=False, released_frames=None, gapped=False)
 
 
 def _stream_gone(talk: Talk, event: Any, position: int, at: int) -> Talk:
     if event.stream != talk.stream:
         return talk
     is_own_wish = isinstance(event, stream.StreamClosed) and event.reason in ON_PURPOSE
-    cut = not is_own_wish and (talk.cut or _in_mid_utterance(talk))
-    return replace(talk, stream="", cut=cut, gapped=False)
+    talk = replace(talk, cut=False) if is_own_wish else _cut(talk)
+    return replace(talk, stream="", gapped=False)
+
+
+def _cut(talk: Talk) -> Talk:
+    """The line is gone."""
+    if not _in_mid_utterance(talk):
+        return talk
+    return replace(talk, cut=True, cut_paused=not talk.gapped and talk.silence_ms >= talk.rules.complete_ms)
 
 
 def _in_mid_utterance(talk: Talk) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from schema import stream, turn
 from schema.heard import heard_words, presumed_duration_ms
@@ -77,7 +77,9 @@ def _cut_off(history: tuple[HistoryItem, ...]) -> tuple[HistoryItem, ...]:
     """The caller's last words are asked for again."""
     last = max((index for index, item in enumerate(history) if isinstance(item, CallerSaid)), default=-1)
     return tuple(
-        replace(item, cut_off=True) if index == last and isinstance(item, CallerSaid) else item
+        CallerSaid(item.text, item.kind, item.ids, cut_off=True)
+        if index == last and isinstance(item, CallerSaid)
+        else item
         for index, item in enumerate(history)
     )
 

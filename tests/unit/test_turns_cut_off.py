@@ -9,11 +9,13 @@ from tests.support.workers import CALL, CallModel
 from workers.agents import CallerSaid
 
 
-def cut_off(reason: str = "restart") -> CallModel:
-    """The caller says something and the line goes in the middle of it."""
+def cut_off(reason: str = "restart", *, silence_ms: int = 0) -> CallModel:
+    """The caller says something and the line goes in the middle of it, perhaps in a pause."""
     call = CallModel().greeted()
     call.starts_speaking()
     call.now += 700
+    if silence_ms:
+        call.pauses(silence_ms)
     call.close(reason)
     call.decide()
     return call
@@ -54,7 +56,7 @@ def test_who_was_cut_off_before_any_word_was_understood_is_asked_too() -> None:
 
 
 def test_a_complete_utterance_is_answered_and_nobody_asks() -> None:
-    call = cut_off()
+    call = cut_off(silence_ms=300)
     hears_the_rest(call, "make a note", complete=True)
     assert call.count("turn.taken") == 0, "no turn is taken while nobody can hear the answer"
     call.open("MZ2")
@@ -67,6 +69,15 @@ def test_a_complete_utterance_is_answered_and_nobody_asks() -> None:
     call.decide()
     call.pass_time(5000)
     assert call.count("reply.started") == 2, "the greeting and the answer"
+
+
+def test_what_a_grammar_makes_of_half_a_sentence_is_not_answered() -> None:
+    call = cut_off()
+    hears_the_rest(call, "at one", complete=True)
+    call.open("MZ2")
+    call.decide()
+    call.ring()
+    assert call.reply.asks_again
 
 
 def test_a_caller_who_goes_on_is_not_asked_and_both_parts_are_one_turn() -> None:
