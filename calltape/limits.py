@@ -24,6 +24,7 @@ def ingest_config(settings: Settings, *, dev: bool) -> IngestConfig:
         sites=load_sites(settings.sites),
         trusted_proxies=settings.trusted_proxies,
         limits=limits(settings),
+        heartbeat_ms=_ms(settings.heartbeat),
         drain_ms=_ms(settings.drain),
         media_buffer_bytes=settings.media_buffer,
         version=version("calltape"),

@@ -208,9 +208,8 @@ class Settings(BaseSettings):
     vad_aggressiveness: int = Field(2, ge=0, le=3, description="How sure the voice detector must be: 0 (lenient) to 3.")
 
     # Time
-    drain: Seconds = Field(
-        30.0, description="How long a stopping server waits for a moment without speech in each call."
-    )
+    drain: Seconds = Field(30.0, description="How long a stopping server waits in each call for a moment of silence.")
+    heartbeat: Seconds = Field(30.0, description="How often apps' sockets are pinged; two missed answers close one.")
     grace: Seconds = Field(45.0, description="How long a call without a socket may come back.")
 
     # Limits
