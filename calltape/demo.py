@@ -92,7 +92,7 @@ async def run_demo(
         await stack.enter_async_context(_watched(scene.log, on_event))
         report = await scene.carrier.place_call(script)
         await scene.carrier.settle()
-        shown = await _shown(scene.database, report.call_id)
+        shown = await shown_when_over(scene.database, report.call_id)
     return _judged(shown, report, script, scene.recordings, folder)
 
 
@@ -178,7 +178,7 @@ async def _watched(log: Log, on_event: Callable[[AnyEvent, int], None]) -> Async
         await reader.close()
 
 
-async def _shown(database: str, call_id: str) -> dict[str, Any]:
+async def shown_when_over(database: str, call_id: str) -> dict[str, Any]:
     """The call as `calltape show` gives it, once everything about it is known."""
     from projections.database import open_database
     from projections.errors import NoSuchCall

@@ -129,6 +129,7 @@ class Session:
         self._tally.frames_in += 1
         self._tally.bytes_in += size
         self._gauge.note(size=size, ms=frame.ms, length_ms=self._measure.ms_of(frame.payload), lost=frame.lost, now=now)
+        self.watch.loudness.note(frame.payload)
         self._desk.tape.hear(line, frame.ms, frame.payload)
 
     async def _hold(self, until: Awaitable[None]) -> None:
@@ -184,7 +185,7 @@ class Session:
         line = opening.new_line(desk, admitted, began)
         media_end = await opening.end_of_media(desk, line.partition)
         self.course.opened_at = desk.clock()
-        self.watch.begin(self.course.opened_at)
+        self.watch.begin(self.course.opened_at, began.encoding)
         self._measure, spoken = opening.measures(began)
         self.stream, self.line, self._user_id = line.stream, line, admitted.user_id
         voice = Voice(self.dialect, self.sender, spoken, echoes=admitted.echoes)

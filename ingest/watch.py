@@ -10,6 +10,7 @@ from ingest.desk import Desk
 from ingest.gauge import Gauge
 from ingest.heartbeat import Heartbeat
 from ingest.lane import Line
+from ingest.loudness import Loudness
 from ingest.quality import Quality
 from ingest.sending import Sender
 from ingest.speaker import Speaker
@@ -72,12 +73,14 @@ class Watch:
         self._slow_code = slow_code
         self._heartbeat = Heartbeat(every_ms=heartbeat_ms, now=now)
         self._quality = Quality()
+        self.loudness = Loudness("opus")
         self._measure_at = 0
         self._cut_at = 0
         self._term = term
 
-    def begin(self, now: int) -> None:
+    def begin(self, now: int, encoding: str) -> None:
         """The stream is open: measure it."""
+        self.loudness = Loudness(encoding)
         self._measure_at = now + self._desk.config.measure_ms
 
     def end(self) -> None:
@@ -145,6 +148,7 @@ class Watch:
             return
         playlist = speaker.playlist if speaker is not None else None
         ping_ms = self._heartbeat.ping_ms
+        level_dbfs, snr_db = self.loudness.take()
         self._desk.say(
             line,
             StreamMeasured,
@@ -156,6 +160,8 @@ class Watch:
             largest_gap_ms=gauge.take_gap(now),
             jitter_ms=round(gauge.jitter, 1),
             ping_ms=ping_ms,
+            level_dbfs=level_dbfs,
+            snr_db=snr_db,
             buffered_ms=playlist.ahead_ms(now) if playlist else 0,
             outbox_through=playlist.through if playlist else 0,
             client=dict(self._session.course.figures),

@@ -11,7 +11,9 @@ def install(app: web.Application, is_leaving: Callable[[], bool]) -> None:
     """While we leave, each connection ends with its answer."""
 
     async def let_go(_request: web.Request, response: web.StreamResponse) -> None:
-        if is_leaving():
+        if is_leaving() and not isinstance(response, web.WebSocketResponse):
             response.force_close()
+            # Headers are made before this is asked: a client that is not told would use the connection again.
+            response.headers["Connection"] = "close"
 
     app.on_response_prepare.append(let_go)
