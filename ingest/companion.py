@@ -187,12 +187,13 @@ class Companion:
         self._desk.tape.say(typed, self._partition)
 
     def _wish(self, kind: str) -> None:
-        id_ = self._desk.new_id()
+        self._sequence += 1
         wish = RequestMade(
-            id=id_,
+            id=self._desk.new_id(),
             call_id=self._whose.call_id,
             tenant_id=self._whose.bearer.tenant,
-            source=id_,
+            source=self._whose.source,
+            sequence=self._sequence,
             kind=kind,  # type: ignore[arg-type]  # one of the dialect's, which are all among these
             by=self._whose.bearer.subject,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ingest.desk import Desk
 from ingest.dialects import base
 from ingest.lane import Line
+from schema.admit import WISHES
 from schema.call import RequestMade
 from schema.stream import DtmfPressed, TextTyped, TurnReleased
 
@@ -12,7 +13,7 @@ Deed = base.Digit | base.Typed | base.Released | base.Wished
 
 
 def put_down(desk: Desk, line: Line, deed: Deed, *, user_id: str) -> None:
-    """One fact a deed. A wish is its own source: it outlives the stream it came on."""
+    """One fact a deed. Wishes have a source of their own, which outlives the stream they came on."""
     match deed:
         case base.Digit(digit):
             desk.say(line, DtmfPressed, digit=digit)
@@ -21,6 +22,13 @@ def put_down(desk: Desk, line: Line, deed: Deed, *, user_id: str) -> None:
         case base.Released():
             desk.say(line, TurnReleased)
         case base.Wished(kind):
-            id_, call_id, tenant_id = desk.new_id(), line.call_id, line.tenant_id
-            wish = RequestMade(id=id_, call_id=call_id, tenant_id=tenant_id, source=id_, kind=kind, by=user_id)
+            wish = RequestMade(
+                id=desk.new_id(),
+                call_id=line.call_id,
+                tenant_id=line.tenant_id,
+                source=line.stream + WISHES,
+                sequence=line.next_sequence(),
+                kind=kind,
+                by=user_id,
+            )
             desk.tape.say(wish, line.partition)

@@ -135,7 +135,10 @@ class Tails:
 
     async def attach(self, listener: Listener, partition: int) -> int:
         """From the returned position on, and not below it, the listener is given what the log says."""
-        tail = self._tails.get(partition) or self._begin(partition)
+        tail = self._tails.get(partition)
+        if tail is not None and self._tasks[partition].done():
+            raise LogUnavailable("the events of this partition are no longer read")
+        tail = tail or self._begin(partition)
         tail.users += 1
         try:
             await tail.ready.wait()

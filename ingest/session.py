@@ -119,6 +119,8 @@ class Session:
             self.watch.ponged(bytes(message.data), self._desk.clock())
         else:
             return False
+        if not self._bucket.take(now := self._desk.clock()):
+            self._too_fast(now)
         return True
 
     def _hear(self, frame: base.Frame, now: int) -> None:
@@ -143,6 +145,8 @@ class Session:
         match said:
             case base.Began():
                 await self._hold(self._open(said))
+            case base.Named():
+                self.course.has_begun = True
             case base.Frame():
                 self._hear(said, now)
             case base.MarkEchoed(name):
@@ -223,7 +227,6 @@ class Session:
     # ------------------------------------------------------------------ the log's side
 
     def take(self, message: OutboxFact | OutboxAudio, now: int) -> None:
-        """What the outbox brought for this stream."""
         if self.speaker is not None:
             self.speaker.take(message, now)
 
@@ -239,7 +242,6 @@ class Session:
     # ------------------------------------------------------------------ time, and the end
 
     def is_quiet(self, now: int) -> bool:
-        """Neither side speaks: a good moment to go."""
         return self.speaker is None or self.speaker.is_quiet(now)
 
     def shut(self, reason: str, text: str, *, code: int = 0) -> None:

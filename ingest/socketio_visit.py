@@ -147,6 +147,9 @@ class Visit:
             await self._say(*self._dialect.problem("ENGINE_UNAVAILABLE", "the log cannot be read now", 1_000))
             await self._bye(1013, "the log cannot be read now")
             return None
+        except BaseException:
+            follower.close()
+            raise
         standing = follower.standing
         if not standing.is_live or not standing.stream:
             follower.close()

@@ -76,8 +76,10 @@ async def first_position(engine: AsyncEngine, call_id: str, partition: int) -> i
     """From where on the call's events stand in its partition; of an unknown call none lies below what is projected."""
 
     def read(connection: Connection) -> int:
+        # First: what begins after this was read lies above it (PostgreSQL shows each statement the newest).
+        projected = base.read_positions(connection).get(partition, 0)
         known = finding.first_position(connection, call_id)
-        return base.read_positions(connection).get(partition, 0) if known is None else known
+        return projected if known is None else known
 
     return await _ask(engine, read)
 

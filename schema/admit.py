@@ -14,6 +14,8 @@ from schema.call import CallSealed, CallStarted
 from schema.envelope import AnyEvent, type_of
 from schema.stream import StreamOpened, StreamSuperseded
 
+# Behind a stream's name: the source of what its user wishes of the call. It outlives the stream, as a wish does.
+WISHES = ":wishes"
 # After call.sealed only these still speak of the call.
 LATE_ROLES = frozenset({"summariser", "recorder"})
 LATE_TYPES = ("stream.", "playback.")
@@ -65,7 +67,11 @@ def _is_from_superseded(state: Admission, event: AnyEvent) -> bool:
 
 def is_strangers(state: Admission, event: AnyEvent) -> bool:
     """In a user's call, a socket that another user opened is no stream, and what it says is nobody's word."""
-    if not state.user_id or not event.source or getattr(event, "stream", "") != event.source:
+    if not state.user_id or not event.source:
+        return False
+    if event.source.endswith(WISHES):
+        return event.source.removesuffix(WISHES) not in state.sources
+    if getattr(event, "stream", "") != event.source:
         return False
     if isinstance(event, StreamOpened):
         return event.user_id != state.user_id

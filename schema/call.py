@@ -45,7 +45,8 @@ class ProfileUsed(Event, frozen=True, kw_only=True, tag="profile.used"):
 
 
 class RequestMade(Event, frozen=True, kw_only=True, tag="request.made"):
-    """A person wishes something of a live call. `source` is the request's id, `sequence` 0."""
+    """A person wishes something of a live call. `source` is the request's id with `sequence` 0, or an app's stream and
+    `:wishes`, or a companion's connection."""
 
     version: int = msgspec.field(default_factory=lambda: 2)  # 2: `kind` may be interrupt
     kind: Literal["say", "transfer", "hang_up", "pause", "resume", "interrupt"]

@@ -25,6 +25,7 @@ class KeptAudio:
     def __init__(self, pcm: AudioFormat) -> None:
         self._format = pcm
         self._pieces: deque[Piece] = deque()
+        self._last = 0  # position of the newest piece ever
 
     @property
     def begins_ms(self) -> int | None:
@@ -33,6 +34,7 @@ class KeptAudio:
 
     def add(self, piece: Piece) -> None:
         self._pieces.append(piece)
+        self._last = piece.position
 
     def forget_before(self, ms: int) -> None:
         """Pieces that began earlier are of no use any more."""
@@ -52,7 +54,7 @@ class KeptAudio:
         for piece in self._pieces:
             if self._end_of(piece) > ms:
                 return piece.position
-        return self._pieces[-1].position if self._pieces else 0
+        return self._last
 
     def since(self, ms: int) -> Iterator[tuple[bytes, int]]:
         """(audio, log time) of what follows `ms`."""

@@ -18,6 +18,7 @@ from schema import topics
 from schema.envelope import Event
 from schema.media import MediaReceived
 from schema.registry import MalformedEvent, unpack_media
+from schema.speech import StreamHeard
 from schema.turn import TimerRang
 from workers.case import Case
 from workers.ear import Ear
@@ -53,6 +54,7 @@ class HearingRuntime(Runtime[HearingState]):
         self._released: dict[tuple[str, str], int | None] = {}  # the same, where the client's turn is over
         self._gaps: dict[tuple[str, str], int | None] = {}  # the same, where nothing comes any more
         self.media_lag_ms = 0
+        self._looked_at = 0
 
     def beside(self) -> Sequence[Coroutine[None, None, None]]:
         return (self._listen(),)
@@ -61,7 +63,10 @@ class HearingRuntime(Runtime[HearingState]):
         self._from[partition] = await self.log.end(topics.MEDIA.name, partition)
 
     def _append(self, case: Case[HearingState], events: Sequence[Event]) -> None:
-        if case.owned and self.calls.cases.get(case.call_id) is case:
+        if case.state.sealed:
+            # Only this is believed now, and it must not name an event that is void.
+            events = [event for event in events if isinstance(event, StreamHeard)]
+        if events and case.owned and self.calls.cases.get(case.call_id) is case:
             self.calls.append(case, events)
 
     def _rewind(self, partition: int, position: int) -> None:
@@ -110,7 +115,9 @@ class HearingRuntime(Runtime[HearingState]):
                 self._hear(record)
         self._settle_released(reader)
         self._finish_ended(reader)
-        if not records:
+        now = self.now()
+        if not records or now - self._looked_at >= self.media_wait_ms:  # a gap is one caller's; others go on
+            self._looked_at = now
             await self._notice_gaps(reader)
 
     def _assign_media(self, reader: Reader) -> None:
@@ -196,7 +203,7 @@ class HearingRuntime(Runtime[HearingState]):
             for ear in list(case.work.ears.values()):
                 if ear.speaking and not ear.finished and now - ear.heard_at >= GAP_MS and now >= self._quiet_until:
                     if not await self._is_all_read(reader, case.partition):
-                        return
+                        continue
                     self._ring_gap(case, ear, now)
 
     async def _is_all_read(self, reader: Reader, partition: int) -> bool:

@@ -111,7 +111,7 @@ class RecorderRole(LateRole[RecordingState]):
         frames: list[AnyMedia] = []
         try:
             while reader.positions()[case.partition] < end:
-                records = await reader.read(max_records=MEDIA_BATCH, wait_ms=100)
+                records = await reader.read(max_records=MEDIA_BATCH, wait_ms=0)
                 if not records:
                     break
                 frames += [unpack_media(r.value) for r in records if r.key == case.call_id and r.position < end]

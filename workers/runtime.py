@@ -144,8 +144,11 @@ class Runtime(Generic[S]):
         kept = {p for p in self._ends if p in given and given[p] == self._given.get(p)}
         self.calls.release(self._ends.keys() - kept)
         positions = {p: position for p, position in reader.positions().items() if p in kept}
+        # At once: a commit on the way out must not pass calls that were just dropped.
+        self._ends = {p: end for p, end in self._ends.items() if p in kept}
+        reader.assign(positions)
+        ends = dict(self._ends)
         committed = await self.log.committed(self.role.name, topics.EVENTS.name)
-        ends = {p: end for p, end in self._ends.items() if p in kept}
         gained = sorted(given.keys() - kept)
         # All at once: on a broker the questions about 24 partitions travel together.
         await asyncio.gather(*(self.before_end(partition) for partition in gained))
@@ -211,6 +214,8 @@ class Runtime(Generic[S]):
         for case in self.calls.cases.values():
             if case.flight and now - case.sent_at >= self.limits.repeat_ms:
                 self.calls.repeat(case)
+            if case.partition not in self.calls.live:
+                continue  # half read: what it owes is not known yet
             if not case.owned and not case.wants_adoption and self._is_neglected(case, now):
                 case.owed_since, case.wants_adoption = 0, True
                 self.calls.pump(case)
@@ -221,7 +226,7 @@ class Runtime(Generic[S]):
         return now - min(owed_since, case.owed_since or now) >= self.limits.readopt_ms
 
     async def _commit(self, reader: Reader) -> None:
-        if self.now() < self._commit_at:
+        if not self._ends or self.now() < self._commit_at:
             return
         self._commit_at = self.now() + self.limits.commit_ms
         # A reader need not notice that the log is away; whoever is about to judge a silence has to.

@@ -38,6 +38,11 @@ class Began:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """The peer has started; the format of its audio has still to show."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """Audio. `ms` is the stream's own clock at the first sample; `lost` frames are missing before it."""
 
@@ -128,6 +133,7 @@ class Violation:
 
 Said = (
     Began
+    | Named
     | Frame
     | Repeated
     | Digit

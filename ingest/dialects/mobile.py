@@ -18,6 +18,7 @@ from ingest.dialects.base import (
     Ended,
     Figures,
     Ignored,
+    Named,
     Problem,
     Released,
     Repeated,
@@ -91,7 +92,7 @@ class MobileDialect:
             return self._declared(message)
         self._name(message)
         self._start, self._listens = message, True
-        return (Answer((self._mouth.status(Status.LISTENING),)),)
+        return (Named(), Answer((self._mouth.status(Status.LISTENING),)))
 
     def _declared(self, message: Mapping[str, Any]) -> tuple[Said, ...]:
         self._name(message)

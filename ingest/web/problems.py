@@ -21,7 +21,13 @@ class ProblemAnswer(web.HTTPException):
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> None:
         self.status_code = status
+        self._said = (status, detail, dict(headers or {}), more)
         super().__init__(headers=headers, text=body(status, detail, **more), content_type=CONTENT_TYPE)
+
+    def again(self) -> ProblemAnswer:
+        """The same for another request: one answer object is written to one connection only."""
+        status, detail, headers, more = self._said
+        return ProblemAnswer(status, detail, headers, **more)
 
 
 def body(status: int, detail: str, *, type: str = "about:blank", title: str = "", **more: Any) -> str:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -36,6 +38,7 @@ ANSWER_S = 30.0  # from the upload's end
 LINGER_S = 60.0  # that a turn goes on after nobody waits for it any more
 UPLOAD_S = 60.0
 UPLOADS_AT_ONCE = 8  # each may hold 10 MB
+UPLOADS_A_USER = 2
 DECODERS = 2
 TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 # Codes of what ends a session, and how HTTP says them.
@@ -81,6 +84,7 @@ class Turns:
         self._entrance = entrance
         self._kept = Kept(desk.clock)
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
+        self._uploading: Counter[tuple[str, str]] = Counter()
         self._threads = ThreadPoolExecutor(DECODERS, thread_name_prefix="turns")
         self._running: set[asyncio.Task[None]] = set()
 
@@ -93,12 +97,34 @@ class Turns:
             key = request.headers.get("Idempotency-Key", "")
             if len(key) > MOST_KEY:
                 raise ProblemAnswer(400, f"an Idempotency-Key has at most {MOST_KEY} characters", code="bad_key")
-            async with self._uploads:
+            async with self._place(bearer):
                 upload = await _in_time(request)
                 turn = await self._understood(request, bearer, upload)
             if not key:
                 return _json(await self._answer(bearer, turn, keep=None))
             return _json(await self._answer_once(bearer, turn, key, upload))
+
+    @asynccontextmanager
+    async def _place(self, bearer: Bearer) -> AsyncIterator[None]:
+        """Slow uploads of one user must not keep out everybody else's."""
+        who, again = (bearer.tenant, bearer.subject), {"Retry-After": str(AGAIN_S)}
+        if self._uploading[who] >= UPLOADS_A_USER:
+            raise ProblemAnswer(429, "this user is uploading already", again, code="RATE_LIMITED")
+        self._uploading[who] += 1
+        try:
+            try:
+                async with asyncio.timeout(AGAIN_S):
+                    await self._uploads.acquire()
+            except TimeoutError:
+                raise ProblemAnswer(429, "too many uploads now", again, code="RATE_LIMITED") from None
+            try:
+                yield
+            finally:
+                self._uploads.release()
+        finally:
+            self._uploading[who] -= 1
+            if not self._uploading[who]:
+                del self._uploading[who]
 
     async def _answer_once(self, bearer: Bearer, turn: Turn, key: str, upload: Upload) -> bytes:
         """The first request with a key does the turn; others, also after a 504, wait for the same answer."""
@@ -112,6 +138,8 @@ class Turns:
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await asyncio.shield(entry.answer)
+        except ProblemAnswer as first:
+            raise first.again() from None
         except TimeoutError:
             raise ProblemAnswer(504, "there is no answer yet: ask again with the same key", code="late") from None
         except asyncio.CancelledError:

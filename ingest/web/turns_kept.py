@@ -50,11 +50,11 @@ class Kept:
             entry.answer.cancel()
 
     def _forget(self) -> None:
-        now = self._clock()
-        while self._entries:
-            name, entry = next(iter(self._entries.items()))
-            if entry.until > now and len(self._entries) < MOST:
+        """Answers that were given, the oldest first. One that somebody waits for stays: its turn ends by itself."""
+        now, too_many = self._clock(), len(self._entries) - MOST + 1
+        for name, entry in tuple(self._entries.items()):
+            if entry.until > now and too_many <= 0:
                 return
-            self._entries.pop(name)
-            if not entry.answer.done():
-                entry.answer.cancel()
+            if entry.answer.done():
+                del self._entries[name]
+                too_many -= 1

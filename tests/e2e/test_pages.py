@@ -35,7 +35,7 @@ WIDTHS = (360, 1280)
 FOCUSED = "() => [document.activeElement.id, getComputedStyle(document.activeElement).outlineStyle]"
 
 
-def token(*, scopes: tuple[str, ...] = ("call", "screen"), valid_s: int = 600, secret: str = SECRET) -> str:
+def token(*, scopes: tuple[str, ...] = ("call", "screen"), valid_s: int = 86_400, secret: str = SECRET) -> str:
     secrets = TokenSecrets(secret=secret)
     now_s = int(time.time())
     return issue(secrets, tenant="acme", subject="u1", scopes=scopes, issued_at=now_s, valid_s=valid_s)[0]

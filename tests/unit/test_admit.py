@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schema.admit import Admission, admit, prior_for
+from schema.admit import WISHES, Admission, admit, prior_for
 from schema.call import CallAdopted, CallEnded, CallReported, CallSealed, CallStarted, RequestMade
 from schema.envelope import AnyEvent, Event, Role, Unknown
 from schema.insight import CallSummarised
@@ -150,6 +150,20 @@ class TestBeginningAndEnd:
         ]
         said = [pressed(f"by {stream}", 5, source=stream) for stream in ("MZ1", "MZ2", "MZ3")]
         assert fold([begun, *opened, *said])[1] == ["s1", "ann", "by MZ1"]
+
+    def test_a_socket_of_another_user_wishes_nothing_of_a_users_call(self) -> None:
+        begun = CallStarted(id="s1", call_id=CALL, source="MZ1", sequence=0, channel="raw", user_id="ann")
+        opened = [
+            StreamOpened(
+                id=user, call_id=CALL, source=stream, sequence=1, stream=stream, door="raw", mailbox=0, user_id=user
+            )
+            for user, stream in (("ann", "MZ1"), ("bob", "MZ2"))
+        ]
+        wished = [
+            RequestMade(id=f"by {s}", call_id=CALL, source=s + WISHES, sequence=2, kind="hang_up")
+            for s in ("MZ2", "MZ1")
+        ]
+        assert fold([begun, *opened, *wished])[1] == ["s1", "ann", "by MZ1"]
 
     def test_a_superseded_stream_only_reports_on_itself(self) -> None:
         opened = [

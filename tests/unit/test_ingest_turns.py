@@ -15,7 +15,7 @@ from audio.containers import SoundError, encode_mp3, encode_wav
 from clients import opus
 from ingest.dialects.base import Began, Frame, Released, Typed
 from ingest.dialects.turns import DONE, MARK, RELEASED, TurnsDialect
-from ingest.web.turns_kept import KEPT_MS, Kept
+from ingest.web.turns_kept import KEPT_MS, MOST, Kept
 from ingest.web.turns_socket import TurnSocket
 from ingest.web.turns_upload import LIMITS, utterance_of
 from schema.registry import EVENTS
@@ -202,8 +202,18 @@ class TestAKey:
         assert (is_first, is_second, again) == (True, False, first)
         assert kept.claim("acme", "u2", "k", b"body")[1]
         assert kept.claim("rival", "u1", "k", b"body")[1]
+        first.answer.set_result(b"answer")
         hands.at += KEPT_MS
         assert kept.claim("acme", "u1", "k", b"body")[1]
+
+    async def test_that_somebody_waits_for_is_not_forgotten_however_many_come(self) -> None:
+        kept = Kept(Hands())
+        waiting, _ = kept.claim("acme", "u1", "k", b"body")
+        for number in range(2 * MOST):
+            entry, _ = kept.claim("rival", "u2", f"k{number}", b"body")
+            entry.answer.set_result(b"answer")
+        assert kept.claim("acme", "u1", "k", b"body") == (waiting, False)
+        assert not waiting.answer.done()
 
     async def test_of_another_request_is_refused(self) -> None:
         kept = Kept(Hands())
