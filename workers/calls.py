@@ -54,7 +54,6 @@ class Calls(Generic[S]):
     # Reading
 
     def read(self, record: Record) -> None:
-        """Fold one record of calls.events."""
         try:
             event = decode(record.value)
         except MalformedEvent as error:
@@ -176,7 +175,6 @@ class Calls(Generic[S]):
             self.pump(case)
 
     def pump(self, case: Case[S]) -> None:
-        """Append what is owed, if it is ours to say."""
         if self.cases.get(case.call_id) is not case:
             return
         try:
@@ -185,7 +183,9 @@ class Calls(Generic[S]):
             self._park(case, error)
 
     def _pump(self, case: Case[S]) -> None:
-        if case.admission.sealed and (case.parked or self.role.is_over(case.state)):
+        # Nobody adopts a sealed call: who does not own it by then has nothing to say.
+        too_late = self.role.adopts and not case.owned
+        if case.admission.sealed and (case.parked or too_late or self.role.is_over(case.state)):
             self._forget(case)
         elif case.parked or case.held:
             return

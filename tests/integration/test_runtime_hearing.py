@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from eventlog.port import Entry
 from schema import topics
-from schema.call import CallStarted, ProfileUsed
+from schema.call import CallEnded, CallSealed, CallStarted, ProfileUsed
 from schema.registry import pack
 from schema.stream import StreamClosed, StreamLost, StreamOpened, TurnReleased
 from schema.topics import partition_of
@@ -141,6 +141,24 @@ def test_a_client_whose_turn_is_over_is_understood_without_waiting_for_silence()
         await line.until_said(CALL, "transcript.settled")
         assert await line.texts() == ["w1"]
         assert "timer.rang" not in await line.names(CALL)
+        await line.close()
+
+    on_virtual_time(story())
+
+
+def test_speech_of_a_call_that_was_sealed_meanwhile_is_heard_once_and_let_go() -> None:
+    async def story() -> None:
+        line = Line()
+        await line.call()
+        await line.send(spoken(1), 15, pace=False)
+        await line.close_stream()
+        await line.say_as(CallEnded(id=line.new_id(), call_id=CALL, reason="caller_hung_up"), "conversation")
+        await line.say_as(CallSealed(id=line.new_id(), call_id=CALL, complete=False), "conversation")
+        heard = line.listen("late")
+        while CALL in heard.calls.cases or not heard.calls.live:
+            await asyncio.sleep(0.05)
+        names = await line.names(CALL)
+        assert "transcript.settled" not in names and "speech.started" not in names
         await line.close()
 
     on_virtual_time(story())
