@@ -311,7 +311,9 @@ def _cluster_id(folder: Path) -> str:
     note = folder / "cluster-id"
     if not note.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("="))
+        # Below 0xF8 the first character is no `-`, which the tool would take for an option.
+        drawn = bytes([os.urandom(1)[0] % 0xF8]) + os.urandom(15)
+        note.write_text(base64.urlsafe_b64encode(drawn).decode().rstrip("="))
     return note.read_text()
 
 
