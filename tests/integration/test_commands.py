@@ -271,6 +271,8 @@ async def _tail_while_writing(shell: Shell) -> list[bytes]:
         reading = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "calltape", "tail", "--from-start", "--json",
             stdout=asyncio.subprocess.PIPE, cwd=shell.folder, env=shell.environment,
+            # Whoever runs the tests in the background may have told us to ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         assert reading.stdout is not None
         # Its first line says that it reads; what follows is appended only now.
