@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped, unused-ignore]
-
 from clients.rawsocket import HandshakeError, RawSocket, connect, frame
 from clients.sound import SILENCE
 from clients.ticker import FRAME_MS
@@ -36,11 +34,6 @@ class LoadCall:
     account_sid: str
     headers: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
-
-
-def signature_headers(public_url: str, auth_token: str) -> dict[str, str]:
-    """What the carrier signs an upgrade with; public_url: the wss:// URL that the TwiML named."""
-    return {"X-Twilio-Signature": str(RequestValidator(auth_token).compute_signature(public_url, {}))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,10 +53,6 @@ class Playout:
     def clock_ms(self) -> int:
         return self._clock // SAMPLES_PER_MS
 
-    @property
-    def pending_marks(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self._marks)
-
     def append(self, audio: bytes, at_ms: int) -> bool:
         """Buffer audio behind what is buffered; False if the buffer was full and it is lost (31931)."""
         self._play_until(at_ms)

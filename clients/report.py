@@ -100,14 +100,6 @@ class CallReport:
         """What the caller heard, mono."""
         path.write_bytes(mulaw_to_wav(self.heard))
 
-    def write_caller_wav(self, path: Path) -> None:
-        """What the caller said, mono, on the same clock as what was heard."""
-        path.write_bytes(mulaw_to_wav(self.caller))
-
-    def write_stereo_wav(self, path: Path) -> None:
-        """The caller left, the agent right."""
-        path.write_bytes(mulaw_to_wav(self.caller, self.heard))
-
     def as_json(self, heard_wav: Path | None = None) -> dict[str, Any]:
         """The document `calltape call --json` prints."""
         return {

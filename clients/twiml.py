@@ -6,7 +6,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 from clients.strict import Violation
 
-UNREADABLE = 12100
 UNKNOWN_VERB = 12200
 NOT_WSS = 31922
 # The carrier says nothing and does something else; a tool for tests says it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -283,16 +283,3 @@ def _fail(answer: asyncio.Future[list[Placed]], error: LogUnavailable) -> None:
     if not answer.done():
         answer.set_exception(error)
         answer.exception()  # a sender that died never asks
-
-
-def soften(faults: Faults, factor: float) -> Faults:
-    """The same faults, rarer."""
-    return replace(
-        faults,
-        lose=faults.lose * factor,
-        lose_answer=faults.lose_answer * factor,
-        hide_answer=faults.hide_answer * factor,
-        double=faults.double * factor,
-        slow=faults.slow * factor,
-        lag=faults.lag * factor,
-    )

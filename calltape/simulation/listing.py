@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import msgspec
-
+from calltape.listed import listed
 from calltape.simulation.house import BEGAN_MS
 from calltape.simulation.outcome import Outcome
-from schema.admit import Admission, admit
-from schema.call import ProfileUsed
-from schema.envelope import AnyEvent, Event, type_of
-from schema.registry import decode
-
-ENVELOPE = frozenset({"type", "id", "call_id", *Event.__struct_fields__})
 
 
 def events_of(outcome: Outcome) -> Iterator[str]:
-    """`position ms [void] type id {what it says}`, in the log's order."""
-    admissions: dict[str, Admission] = {}
-    for record in outcome.events:
-        event = decode(record.value)
-        after = admit(admissions.get(event.call_id, Admission()), event)
-        if after is not None:
-            admissions[event.call_id] = after
-        void = "    " if after is not None else "VOID"
-        yield f"{record.position:5} {record.at - BEGAN_MS:7} {void} {type_of(event)} {event.id} {_body(event)}"
-
-
-def _body(event: AnyEvent) -> str:
-    if isinstance(event, ProfileUsed):
-        return event.hash
-    said: dict[str, Any] = msgspec.to_builtins(event)
-    return " ".join(f"{name}={value}" for name, value in said.items() if name not in ENVELOPE and value not in ({}, ()))
+    """`position ms [VOID] type id {what it says}`, in the log's order."""
+    return listed(outcome.events, BEGAN_MS)
