@@ -43,10 +43,6 @@ class OpusDecoder:
         pcm = b"".join(bytes(frame.planes[0])[: frame.samples * 2] for frame in frames)
         return self._resampler.feed(pcm[: samples * 2].ljust(samples * 2, b"\x00"))
 
-    def lost(self, ms: int) -> bytes:
-        """Silence in the place of packets that never came: PyAV does not offer libopus's own concealment."""
-        return self._resampler.feed(bytes(ms * CLOCK_RATE // 1000 * 2))
-
     def _open(self) -> Any:
         codec = self._av.CodecContext.create("libopus", "r")
         codec.sample_rate = CLOCK_RATE

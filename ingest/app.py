@@ -53,29 +53,28 @@ class NoDoor(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Door:
+    """`why` it stays shut, and what would open it; empty: it opens."""
+
     name: str
-    path: str
-    is_open: bool
+    paths: tuple[str, ...]
     why: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return not self.why
 
 
 def doors(config: IngestConfig) -> tuple[Door, ...]:
-    """Every door, and what is missing where one is shut."""
-    missing = [
-        name
-        for name, value in (("TWILIO_AUTH_TOKEN", config.twilio.auth_token), ("PUBLIC_URL", config.public_url))
-        if not value
-    ]
-    is_open = config.dev or not missing
-    why = "" if is_open else f"set {' and '.join(missing)}"
-    has_tokens = bool(config.tokens.secret or config.tokens.jwks)
-    lacks_tokens = "" if has_tokens else "set JWT_SECRET or JWT_JWKS"
+    """Every door this version has, open or shut."""
+    needed = {"CALLTAPE_TWILIO_AUTH_TOKEN": config.twilio.auth_token, "CALLTAPE_PUBLIC_URL": config.public_url}
+    missing = [name for name, value in needed.items() if not value and not config.dev]
+    has_tokens = config.tokens.secret or config.tokens.jwks
+    lacks = "" if has_tokens else "set CALLTAPE_JWT_SECRET or CALLTAPE_JWT_JWKS"
     return (
-        Door(TWILIO, f"{STREAM_PATH}/{{token}}", is_open, why),
-        Door("twilio webhooks", "/twilio/voice", is_open, why),
-        *(Door(door.name, door.path, has_tokens, lacks_tokens) for door in APP_DOORS),
-        *(Door(it.name, it.path, has_tokens and not it.lacks, lacks_tokens or it.lacks) for it in OTHER_DOORS),
-        Door("callscreen", "/ws/callscreen", has_tokens, lacks_tokens),
+        Door(TWILIO, ("/twilio/voice", f"{STREAM_PATH}/…"), f"set {' and '.join(missing)}" if missing else ""),
+        *(Door(door.name, (door.path,), lacks) for door in APP_DOORS),
+        *(Door(door.name, (door.path,), lacks or door.lacks) for door in OTHER_DOORS),
+        Door("callscreen", ("/ws/callscreen/…", "/api/calls/…/events"), lacks),
     )
 
 

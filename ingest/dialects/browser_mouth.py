@@ -86,12 +86,12 @@ class Mouth:
     def _who(self) -> dict[str, str]:
         return {"agent_name": self._track.agent_name} if self._track.agent else {}
 
-    def chunk(self, payload: bytes) -> str:
+    def audio(self, payload: bytes) -> str:
         return self.say("audio_chunk", audio=base64.b64encode(payload).decode("ascii"), sequence=self.sent.next())
 
     def error(self, code: str, message: str, retry_after_ms: int | None) -> str:
         retry = {} if retry_after_ms is None else {"retry_after": retry_after_ms}
         return self.say("error", error_code=code, message=message, **retry)
 
-    def say(self, kind: str, **fields: Any) -> str:
+    def say(self, kind: str, /, **fields: Any) -> str:
         return msgspec.json.encode({"type": kind, **fields, "timestamp": self._now()}).decode()

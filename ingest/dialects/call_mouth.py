@@ -9,17 +9,13 @@ from typing import Any
 import msgspec
 
 from audio.wav import wav_bytes
-from ingest.dialects.app import Sent, Track
+from ingest.dialects.app import Sent, Track, failed_stage
 from ingest.dialects.call_messages import Asked, Out
 from schema.call import CallEnded
 from schema.envelope import AnyEvent
-from schema.failure import EngineChanged, WorkFailed
 from schema.speech import TranscriptRevised, TranscriptSettled
 from schema.stream import PlaybackStarted, StreamDegraded
 from schema.turn import ReplyComposed, ReplyFinished, ReplyInterrupted, ReplySentence, ReplyStarted
-
-# Stages without which nothing is heard, thought or said; others fail without the client noticing.
-ENGINES = frozenset({"stt", "agent", "llm", "tts", "duplex"})
 
 
 class Mouth:
@@ -68,9 +64,8 @@ class Mouth:
                 return (*self._over(interrupted=True), self.say("call_ended", reason=reason, duration_ms=duration_ms))
             case StreamDegraded(ping_ms=ping_ms, loss=loss):
                 return (self.say("quality", ping_ms=round(ping_ms), loss=loss, degraded=True),)
-            case WorkFailed(stage=stage) | EngineChanged(port=stage, state="none") if stage in ENGINES:
-                return (self._unavailable(stage),)
-        return ()
+        stage = failed_stage(fact)
+        return (self._unavailable(stage),) if stage else ()
 
     def _transcript(self, id_: str, text: str, *, is_final: bool) -> str:
         return self.say("transcript", id=id_, text=text, is_final=is_final, speaker="caller")
@@ -116,5 +111,5 @@ class Mouth:
         retry = {} if retry_after_ms is None else {"retry_after": retry_after_ms}
         return self.say("error", error_code=code, message=message, **retry)
 
-    def say(self, kind: str, **fields: Any) -> str:
+    def say(self, kind: str, /, **fields: Any) -> str:
         return msgspec.json.encode({"type": kind, **fields, "timestamp": self._now()}).decode()

@@ -86,7 +86,7 @@ class Mouth:
         retry = {} if retry_after_ms is None else {"retry_after": retry_after_ms}
         return self.say("error", error_code=code, message=message, **retry)
 
-    def say(self, kind: str, **fields: Any) -> str:
+    def say(self, kind: str, /, **fields: Any) -> str:
         message = {"type": kind, "session_id": self.session, **fields, "timestamp": self._now()}
         if self.is_camel:
             message = {words.CAMEL.get(key, key): value for key, value in message.items()}

@@ -122,7 +122,7 @@ class Mouth:
     def _who(self) -> dict[str, str]:
         return {"agent": self._track.agent_name} if self._track.agent else {}
 
-    def packet(self, payload: bytes) -> bytes:
+    def audio(self, payload: bytes) -> bytes:
         self.sent.next()
         return payload
 
@@ -130,6 +130,6 @@ class Mouth:
         retry = {} if retry_after_ms is None else {"retryAfter": retry_after_ms}
         return self.say("error", message, error=code, **retry)
 
-    def say(self, kind: str, data: Any = None, **metadata: Any) -> str:
+    def say(self, kind: str, /, data: Any = None, **metadata: Any) -> str:
         said = {} if data is None else {"data": data}
         return msgspec.json.encode({"type": kind, **said, "metadata": {**metadata, "timestamp": self._now()}}).decode()

@@ -60,8 +60,9 @@ def write_event(name: object, values: tuple[object, ...]) -> str | bytes:
         return ""
 
 
-def fields_of(data: object) -> Mapping[str, Any]:
-    return data if isinstance(data, dict) else {}
+def message_of(name: str, data: object) -> Mapping[str, Any]:
+    """The fields of an event's value. One that has none is what its event is about: the audio itself, or the words."""
+    return data if isinstance(data, dict) else {"data" if name == AUDIO else "text": data}
 
 
 def asked(session: str, message: Mapping[str, Any], *, site: Site | None) -> Asked:

@@ -90,6 +90,10 @@ class Mouth:
     def _who(self) -> dict[str, str]:
         return {"agent_name": self._track.agent_name} if self._track.agent else {}
 
+    def audio(self, payload: bytes) -> bytes:
+        self.sent.next()
+        return payload
+
     def status(self, status: Status, *, interrupted: bool = False) -> str:
         cut = {"interrupted": True} if interrupted else {}
         return self.say("voice:status", status=status.value, **cut, **self._who())
@@ -102,5 +106,5 @@ class Mouth:
         retry = {} if retry_after_ms is None else {"retry_after": retry_after_ms}
         return self.say("voice:error", error_code=code, message=message, **retry)
 
-    def say(self, name: str, **fields: Any) -> str:
+    def say(self, name: str, /, **fields: Any) -> str:
         return msgspec.json.encode([name, {**fields, "timestamp": self._now()}]).decode()

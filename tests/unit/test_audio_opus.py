@@ -94,10 +94,6 @@ def test_stereo_packets_are_mixed_down() -> None:
     assert likeness(sweep(400, 48000), heard, 48000)[0] > 0.9
 
 
-def test_lost_packets_are_silence_of_their_length() -> None:
-    assert len(OpusDecoder(16000).lost(60)) == 60 * 32
-
-
 @pytest.mark.parametrize(("sample_rate", "given"), [(44100, {}), (16000, {"packet_ms": 30})])
 def test_what_opus_cannot_do_is_refused(sample_rate: int, given: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"Opus is encoded|packets are"):

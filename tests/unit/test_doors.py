@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from calltape.doors import announcement, require_doors
@@ -51,7 +53,15 @@ def test_the_webhook_is_told_as_the_world_sees_it() -> None:
 
 def test_a_shut_door_is_told_with_what_it_lacks() -> None:
     told = "\n".join(announcement(plain_settings(twilio_auth_token="x"), dev=False, port=8080))
-    assert "shut: set CALLTAPE_PUBLIC_URL" in told
+    assert "Door twilio: shut: set CALLTAPE_PUBLIC_URL\n" in told
+    assert "Door mobile: shut: set CALLTAPE_JWT_SECRET or CALLTAPE_JWT_JWKS\n" in told
+
+
+def test_a_door_whose_library_is_missing_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "socketio", None)
+    told = "\n".join(announcement(plain_settings(jwt_secret="s" * 32), dev=False, port=8080))
+    assert "Door socketio: shut: install socketio (calltape[apps])\n" in told
+    assert "Door turns: open at /api/turns\n" in told
 
 
 def test_in_development_the_next_thing_to_type_is_told() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.website import Site
 from clients import opus
 from clients.webm import OggWriter, WebmWriter, chunks
+from ingest.dialects.app_dialect import State
 from ingest.dialects.base import (
     Answer,
     Began,
@@ -29,50 +30,29 @@ from ingest.dialects.base import (
     Wire,
     Wished,
 )
-from ingest.dialects.browser import KINDS, TABLE, BrowserDialect, State
+from ingest.dialects.browser import KINDS, TABLE, BrowserDialect
 from ingest.dialects.intake import BAD_IN_A_ROW
-from schema.call import CallEnded
-from schema.envelope import Event
-from schema.failure import EngineChanged, WorkFailed
-from schema.speech import SpeechStarted, SpeechStopped, TranscriptRevised, TranscriptSettled
-from schema.stream import PlaybackStarted, StreamDegraded
-from schema.turn import (
-    AgentChanged,
-    Latency,
-    ReplyFinished,
-    ReplyInterrupted,
-    ReplySentence,
-    ReplyStarted,
-    ToolCalled,
-    ToolReturned,
-    TurnTaken,
+from schema.speech import TranscriptSettled
+from schema.stream import PlaybackStarted
+from schema.turn import ReplyFinished, ReplyInterrupted
+from tests.support.dialects import (
+    ANOTHERS_CALL,
+    AUDIO,
+    FACTS,
+    NOW_MS,
+    SITES,
+    all_documented,
+    coded,
+    conversation,
+    engine_is_told,
+    facts,
+    shapes,
+    told,
 )
 from tests.support.sound import sweep, tone
 from tests.support.transcripts import Replay, replay, sound, transcripts
 
-SITES = {
-    "garden": Site(id="garden", title="Garden", tenants=("acme",), agent="site", locale="en-US"),
-    "theirs": Site(id="theirs", title="Theirs", tenants=("other",)),
-}
 PACKETS = opus.encode(sweep(600, 48_000), 48_000, packet_ms=60)
-FACTS: list[Event] = [
-    ReplyStarted(id="1", call_id="c", why="turn", agent="hero/job"),
-    ReplySentence(id="2", call_id="c", reply="r", index=0, text="Yes."),
-    PlaybackStarted(id="3", call_id="c", stream="s", reply="r", sentence=0),
-    ReplyFinished(id="4", call_id="c", reply="r", latency=Latency(endpoint=300, first_audio=420)),
-    ReplyInterrupted(id="5", call_id="c", reply="r"),
-    TurnTaken(id="6", call_id="c", utterances=(), text="x"),
-    AgentChanged(id="7", call_id="c", agent="hero-contact"),
-    TranscriptRevised(id="8", call_id="c", stream="s", text="a"),
-    TranscriptSettled(id="9", call_id="c", stream="s", text="a b", start_ms=0, end_ms=1, through_ms=1),
-    SpeechStarted(id="10", call_id="c", stream="s", at_ms=20),
-    SpeechStopped(id="11", call_id="c", stream="s", voiced_ms=500),
-    StreamDegraded(id="12", call_id="c", stream="s", ping_ms=1200.5, loss=0.1),
-    ToolCalled(id="13", call_id="c", reply="r", name="navigate_to_page", arguments={"page": "prices"}),
-    ToolReturned(id="14", call_id="c", call="13", status="ok", result={"page": "prices", "path": "/prices"}),
-    WorkFailed(id="15", call_id="c", stage="tts", code="quota", message="the vendor's words"),
-    CallEnded(id="16", call_id="c", reason="request", duration_ms=5),
-]
 DOCUMENTED: dict[str, set[str]] = {
     "session": {"session_id", "call", "sample_rate"},
     "audio_chunk": {"audio", "sequence"},
@@ -95,14 +75,14 @@ def dialect(**query: str) -> BrowserDialect:
     return BrowserDialect(
         tenant="acme",
         query=query,
-        now=lambda: 1_800_000_000_000,
+        now=lambda: NOW_MS,
         new_session=lambda: "made-here",
         site_of=SITES.get,
     )
 
 
 def audio(payload: bytes, **more: Any) -> str:
-    return json.dumps({"type": "audio_data", "audio": base64.b64encode(payload).decode(), **more})
+    return json.dumps({"type": "audio_data", "audio": coded(payload), **more})
 
 
 def recording(packets: list[bytes] = PACKETS) -> bytes:
@@ -114,11 +94,7 @@ def frames(said: list[Said] | tuple[Said, ...]) -> list[Frame]:
     return [one for one in said if isinstance(one, Frame)]
 
 
-def told(said: tuple[Wire, ...]) -> list[dict[str, Any]]:
-    return [json.loads(frame) for frame in said]
-
-
-def types(said: tuple[Wire, ...]) -> list[str]:
+def types(said: Iterable[Wire]) -> list[str]:
     return [message["type"] for message in told(said)]
 
 
@@ -166,16 +142,16 @@ def test_a_site_that_is_not_the_tenants_is_forbidden(site: str) -> None:
 
 def test_the_seeds_audio_message_is_understood() -> None:
     page = dialect()
-    message = {"type": "audio_data", "audio": base64.b64encode(recording()).decode(), "timestamp": 1234567890}
+    message = {"type": "audio_data", "audio": coded(recording()), "timestamp": 1234567890}
     assert [frame.payload for frame in frames(page.receive(json.dumps(message), 5))] == PACKETS
 
 
 def test_the_seeds_answers_have_the_seeds_fields() -> None:
     page = dialect()
-    (transcript,) = told(page.send(FACTS[8]))
+    (transcript,) = told(page.send(FACTS[TranscriptSettled]))
     assert {"type": "transcript", "text": "a b", "is_user": True, "is_complete": True}.items() <= transcript.items()
-    started = told(page.send(FACTS[2]))[0]
-    assert started == {"type": "speech_started", "is_user": False, "timestamp": 1_800_000_000_000}
+    started = told(page.send(FACTS[PlaybackStarted]))[0]
+    assert started == {"type": "speech_started", "is_user": False, "timestamp": NOW_MS}
     chunk = json.loads(page.audio(bytes(2_880)))
     assert (chunk["type"], base64.b64decode(chunk["audio"])) == ("audio_chunk", bytes(2_880))
     assert isinstance(chunk["timestamp"], int)
@@ -306,16 +282,16 @@ def test_chunks_are_numbered_and_what_was_played_is_a_mark() -> None:
 
 
 def test_a_reply_begins_once_and_ends_once() -> None:
-    page, started = dialect(), FACTS[2]
+    page, started = dialect(), FACTS[PlaybackStarted]
     second = PlaybackStarted(id="3", call_id="c", stream="s", reply="r", sentence=1)
     assert types(page.send(started)) == ["speech_started", "status"]
     assert page.send(second) == ()
-    assert types(page.send(FACTS[3])) == ["speech_stopped", "latency", "status"]
+    assert types(page.send(FACTS[ReplyFinished])) == ["speech_stopped", "latency", "status"]
     assert types(page.send(ReplyFinished(id="4", call_id="c", reply="r"))) == []
 
 
 def test_an_interrupted_reply_that_goes_on_begins_again() -> None:
-    page, started, interrupted = dialect(), FACTS[2], FACTS[4]
+    page, started, interrupted = dialect(), FACTS[PlaybackStarted], FACTS[ReplyInterrupted]
     assert page.send(interrupted) == ()
     for _ in range(2):
         assert types(page.send(started)) == ["speech_started", "status"]
@@ -325,7 +301,7 @@ def test_an_interrupted_reply_that_goes_on_begins_again() -> None:
 
 def test_a_reply_that_another_follows_is_ended_first() -> None:
     page = dialect()
-    page.send(FACTS[2])
+    page.send(FACTS[PlaybackStarted])
     other = PlaybackStarted(id="9", call_id="c", stream="s", reply="r2", sentence=0)
     assert [(m["type"], m["is_user"]) for m in told(page.send(other))] == [
         ("speech_stopped", False),
@@ -334,39 +310,32 @@ def test_a_reply_that_another_follows_is_ended_first() -> None:
 
 
 def test_the_stages_of_a_reply_are_told_as_far_as_they_are_known() -> None:
-    (latency,) = [message for message in told(dialect().send(FACTS[3])) if message["type"] == "latency"]
+    (latency,) = [message for message in told(dialect().send(FACTS[ReplyFinished])) if message["type"] == "latency"]
     assert {name for name in latency if name.endswith("_ms")} == {"endpoint_ms", "first_audio_ms"}
     assert latency["first_audio_ms"] == 420
 
 
 def test_the_vendors_words_are_not_passed_on() -> None:
-    (failed,) = told(dialect().send(FACTS[14]))
-    assert (failed["error_code"], failed["stage"]) == ("ENGINE_UNAVAILABLE", "tts")
-    assert "vendor" not in failed["message"]
-    assert dialect().send(EngineChanged(id="1", call_id="c", port="stt", name="x", state="used")) == ()
+    def read(frame: Wire) -> tuple[str, str, str]:
+        (message,) = told([frame])
+        return message["error_code"], message["stage"], message["message"]
+
+    engine_is_told(dialect, read)
 
 
 def test_another_users_call_is_told_by_the_error_alone() -> None:
-    assert dialect().send(CallEnded(id="e", call_id="c", reason="forbidden")) == ()
+    assert dialect().send(ANOTHERS_CALL) == ()
 
 
-@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("state", [State.OPEN, State.ENDED])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_message_has_its_place_in_every_state(state: State, kind: str) -> None:
     assert (state, kind) in TABLE
 
 
-scalars = (
-    st.none() | st.booleans() | st.integers() | st.integers(-(10**40), 10**40) | st.floats() | st.text(max_size=12)
-)
-shapes = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
 pieces = st.binary(max_size=60) | st.sampled_from([recording(), recording()[:100], recording()[100:], PACKETS[0]])
 fields = {
-    "audio": pieces.map(lambda one: base64.b64encode(one).decode()) | shapes,
+    "audio": pieces.map(coded) | shapes,
     "timestamp": st.integers(0, 10**13) | shapes,
     "sequence": st.integers(0, 50) | shapes,
     "is_final": st.booleans() | shapes,
@@ -376,35 +345,11 @@ fields = {
 }
 messages = st.fixed_dictionaries({"type": st.sampled_from(KINDS) | shapes}, optional=fields)
 anything = messages.map(json.dumps) | st.text() | st.binary() | shapes.map(json.dumps)
-AUDIO = object()
-steps = st.lists(anything | st.sampled_from(FACTS) | st.just(AUDIO) | st.just(sound("webm", 60)), max_size=25)
+steps = st.lists(anything | facts | st.just(AUDIO) | st.just(sound("webm", 60)), max_size=25)
 
 
 @given(steps)
 def test_nothing_breaks_it_and_all_it_says_is_documented(come: list[Any]) -> None:
-    page = dialect()
-    says: list[Wire] = [frame for one in page.greet() if isinstance(one, Began) for frame in page.opened()]
-    last_ms = 0
-    for one in come:
-        before = page.state
-        if isinstance(one, Event):
-            says += page.send(one)
-        elif one is AUDIO:
-            says.append(page.audio(bytes(64)))
-            page.mark("m")
-        else:
-            for said in page.receive(one, 0):
-                assert isinstance(said, SAID)
-                says += said.frames if isinstance(said, Answer) else ()
-                says += page.problem(said.code, said.message) if isinstance(said, Problem) else ()
-                if isinstance(said, Frame):
-                    assert said.payload and last_ms <= said.ms < 1 << 53
-                    last_ms = said.ms
-        assert list(State).index(page.state) >= list(State).index(before)
-    assert says and types(tuple(says[:1])) == ["session"]
-    numbers = []
-    for message in told(tuple(says)):
-        known = DOCUMENTED[message.pop("type")] | {"timestamp"}
-        assert known <= set(message) <= known | OPTIONAL
-        numbers += [message["sequence"]] if "sequence" in message else []
-    assert numbers == list(range(1, len(numbers) + 1))
+    says = conversation(dialect(), come, voice=bytes(64), may_say=SAID)
+    assert types(says[:1]) == ["session"]
+    all_documented(says, DOCUMENTED, OPTIONAL)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from audio.wav import read_wav, wav_bytes
 from clients.webm import OggWriter
+from ingest.dialects.app_dialect import State, by_state
 from ingest.dialects.base import (
     Answer,
     Began,
@@ -23,19 +24,25 @@ from ingest.dialects.base import (
     Problem,
     Released,
     Repeated,
-    Said,
     Typed,
     Violation,
+    Wire,
     Wished,
 )
-from ingest.dialects.call_control import KINDS, TABLE, CallControlDialect, State
+from ingest.dialects.call_control import KINDS, TABLE, CallControlDialect
 from ingest.dialects.call_messages import HISTORY
-from schema.call import CallEnded
-from schema.envelope import Event
-from schema.failure import EngineChanged, WorkFailed
-from schema.speech import TranscriptRevised, TranscriptSettled
-from schema.stream import PlaybackStarted, StreamDegraded
-from schema.turn import AgentChanged, ReplyComposed, ReplyFinished, ReplyInterrupted, ReplySentence, ReplyStarted
+from tests.support.dialects import (
+    ANOTHERS_CALL,
+    AUDIO,
+    NOW_MS,
+    all_documented,
+    coded,
+    conversation,
+    engine_is_told,
+    facts,
+    shapes,
+    told,
+)
 from tests.support.sound import tone
 from tests.support.transcripts import Replay, replay, sound, transcripts
 
@@ -54,21 +61,6 @@ SAID = (
     Ignored,
     Violation,
 )
-FACTS: list[Event] = [
-    ReplyStarted(id="1", call_id="c", why="turn", agent="notes"),
-    ReplySentence(id="2", call_id="c", reply="r", index=0, text="Yes."),
-    ReplyComposed(id="3", call_id="c", reply="r", sentences=1),
-    PlaybackStarted(id="4", call_id="c", stream="s", reply="r", sentence=0),
-    ReplyFinished(id="5", call_id="c", reply="r"),
-    ReplyInterrupted(id="6", call_id="c", reply="r"),
-    AgentChanged(id="7", call_id="c", agent="hero-contact"),
-    TranscriptRevised(id="8", call_id="c", stream="s", text="a"),
-    TranscriptSettled(id="9", call_id="c", stream="s", text="a b", start_ms=0, end_ms=1, through_ms=1),
-    StreamDegraded(id="10", call_id="c", stream="s", ping_ms=1200.5, loss=0.1),
-    WorkFailed(id="11", call_id="c", stage="tts", code="quota", message="the vendor's own words"),
-    EngineChanged(id="12", call_id="c", port="stt", name="google", state="none"),
-    CallEnded(id="13", call_id="c", reason="request", duration_ms=5),
-]
 DOCUMENTED = {
     "connected": set(),
     "call_started": {"call_id", "call"},
@@ -84,7 +76,7 @@ OPTIONAL = {"interrupted", "agent_name", "id", "retry_after", "stage", "payload"
 
 
 def dialect() -> CallControlDialect:
-    return CallControlDialect(tenant="acme", now=lambda: 1_800_000_000_000, new_session=lambda: "made-here")
+    return CallControlDialect(tenant="acme", now=lambda: NOW_MS, new_session=lambda: "made-here")
 
 
 def start(**fields: Any) -> str:
@@ -99,11 +91,7 @@ def begun(**fields: Any) -> CallControlDialect:
 
 
 def audio(data: bytes, **fields: Any) -> str:
-    return json.dumps({"type": "audio", "data": base64.b64encode(data).decode(), **fields})
-
-
-def told(frames: tuple[str | bytes, ...]) -> list[dict[str, Any]]:
-    return [json.loads(frame) for frame in frames]
+    return json.dumps({"type": "audio", "data": coded(data), **fields})
 
 
 @pytest.mark.parametrize("number", range(len(transcripts("call-control.md"))))
@@ -129,7 +117,7 @@ def test_a_call_is_named_by_its_client_or_by_us(given_: dict[str, Any], session:
         "type": "call_started",
         "call_id": session,
         "call": f"acme~{session}",
-        "timestamp": 1_800_000_000_000,
+        "timestamp": NOW_MS,
     }
 
 
@@ -292,34 +280,31 @@ def test_what_a_client_played_is_a_mark() -> None:
 
 
 def test_the_vendors_words_are_not_passed_on() -> None:
-    (failed,) = told(begun().send(FACTS[10]))
-    assert (failed["error_code"], failed["stage"]) == ("ENGINE_UNAVAILABLE", "tts")
-    assert "vendor" not in failed["message"]
-    assert begun().send(WorkFailed(id="1", call_id="c", stage="summary", code="x", message="y")) == ()
-    assert begun().send(EngineChanged(id="1", call_id="c", port="stt", name="x", state="used")) == ()
+    def read(frame: Wire) -> tuple[str, str, str]:
+        (message,) = told([frame])
+        return message["error_code"], message["stage"], message["message"]
+
+    engine_is_told(begun, read)
 
 
 def test_another_users_call_is_told_by_the_error_alone() -> None:
-    assert begun().send(CallEnded(id="e", call_id="c", reason="forbidden")) == ()
+    assert begun().send(ANOTHERS_CALL) == ()
 
 
-@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("state", [State.FRESH, State.OPEN, State.ENDED])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_message_has_its_place_in_every_state(state: State, kind: str) -> None:
     assert (state, kind) in TABLE
 
 
-scalars = (
-    st.none() | st.booleans() | st.integers() | st.integers(-(10**40), 10**40) | st.floats() | st.text(max_size=12)
-)
-shapes = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
+def test_a_row_with_a_gap_is_no_table() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        by_state((State.OPEN, State.ENDED), {"ping": (CallControlDialect.pong,)})
+
+
 chunks = st.binary(max_size=60) | st.sampled_from([sound("webm", 60), sound("opus", 20), wav_bytes(bytes(640), 16_000)])
 fields = {
-    "data": chunks.map(lambda data: base64.b64encode(data).decode()) | shapes,
+    "data": chunks.map(coded) | shapes,
     "tenant_id": st.just("acme") | shapes,
     "call_id": st.text(max_size=8) | shapes,
     "agent_id": shapes,
@@ -336,43 +321,10 @@ fields = {
 }
 messages = st.fixed_dictionaries({"type": st.sampled_from(KINDS) | shapes}, optional=fields)
 anything = messages.map(json.dumps) | st.text() | st.binary() | shapes.map(json.dumps)
-steps = st.lists(anything | st.sampled_from(FACTS) | st.just(b"audio"), max_size=25)
+steps = st.lists(anything | facts | st.just(AUDIO), max_size=25)
 
 
 @given(steps, st.sampled_from([None, "webm-opus", "wav", "pcm16", "mulaw", "opus"]))
 def test_nothing_breaks_it_and_all_it_says_is_documented(come: list[Any], given_: str | None) -> None:
     call = dialect() if given_ is None else begun(format=given_)
-    says, last_ms = list(_answers(call.greet())), 0
-    for one in come:
-        before = call.state
-        if isinstance(one, Event):
-            says += call.send(one)
-            continue
-        if one == b"audio":
-            if call.state is State.OPEN:
-                says.append(call.audio(bytes(64)))
-                call.mark("m")
-            continue
-        for said in call.receive(one, 0):
-            assert isinstance(said, SAID)
-            says += _answers((said,))
-            if isinstance(said, Problem):
-                says += call.problem(said.code, said.message)
-            if isinstance(said, Began):
-                says += call.opened()
-            if isinstance(said, Frame):
-                assert said.payload
-                assert last_ms <= said.ms < 1 << 53
-                assert 0 <= said.lost < 1 << 53
-                last_ms = said.ms
-        assert list(State).index(call.state) >= list(State).index(before)
-    numbers = []
-    for message in told(tuple(says)):
-        wanted = DOCUMENTED[message.pop("type")] | {"timestamp"}
-        assert wanted <= set(message) <= wanted | OPTIONAL
-        numbers += [message["sequence"]] if "sequence" in message else []
-    assert numbers == list(range(1, len(numbers) + 1))
-
-
-def _answers(said: tuple[Said, ...]) -> list[str]:
-    return [str(frame) for one in said if isinstance(one, Answer) for frame in one.frames]
+    all_documented(conversation(call, come, voice=bytes(64), may_say=SAID), DOCUMENTED, OPTIONAL)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from clients.strict import Clear, Mark, Media, judge
 from ingest.dialects.base import Began, Digit, Ended, Frame, Ignored, MarkEchoed, Repeated, Said, Violation
 from ingest.dialects.twilio import State, TwilioDialect
+from tests.support.dialects import shapes
 
 START: dict[str, Any] = {
     "event": "start",
@@ -47,15 +48,6 @@ VALID: list[dict[str, Any]] = [
     {"event": "stop", "sequenceNumber": "5", "streamSid": "MZ1", "stop": {"accountSid": "AC1", "callSid": "CA1"}},
 ]
 SAID = (Began, Frame, Repeated, Digit, MarkEchoed, Ended, Ignored, Violation)
-
-scalars = (
-    st.none() | st.booleans() | st.integers() | st.integers(-(10**40), 10**40) | st.floats() | st.text(max_size=12)
-)
-shapes = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.webm import OggWriter
+from ingest.dialects.app_dialect import State
 from ingest.dialects.base import (
     Answer,
     Began,
@@ -20,44 +21,39 @@ from ingest.dialects.base import (
     Frame,
     Ignored,
     MarkEchoed,
+    Named,
     Problem,
     Released,
     Repeated,
     Said,
     Typed,
-    Violation,
+    Wire,
     Wished,
 )
-from ingest.dialects.mobile import TABLE, MobileDialect, State
+from ingest.dialects.mobile import TABLE, MobileDialect
 from ingest.dialects.mobile_messages import AGENT_TYPES, CAMEL, agent_type
-from schema.call import CallEnded
-from schema.envelope import Event
-from schema.speech import TranscriptRevised, TranscriptSettled
-from schema.stream import PlaybackStarted, StreamDegraded
-from schema.turn import AgentChanged, ReplyFinished, ReplyInterrupted, ReplySentence, ReplyStarted, TurnTaken
+from tests.support.dialects import (
+    ANOTHERS_CALL,
+    AUDIO,
+    FACTS,
+    NOW_MS,
+    answers,
+    coded,
+    conversation,
+    facts,
+    shapes,
+    told,
+)
 from tests.support.transcripts import Replay, replay, sound, transcripts
 
 SWIFT = Path(__file__).parents[1] / "golden" / "mobile_swift"
-SAID = (Began, Frame, Repeated, MarkEchoed, Typed, Released, Wished, Figures, Answer, Problem, Ended, Ignored)
+SAID = (Named, Began, Frame, Repeated, MarkEchoed, Typed, Released, Wished, Figures, Answer, Problem, Ended, Ignored)
 START = {"type": "start_session", "session_id": "s1", "audio_format": "opus", "sample_rate": 16000, "channels": 1}
 KINDS = sorted({kind for _, kind in TABLE})
-FACTS: list[Event] = [
-    ReplyStarted(id="1", call_id="c", why="turn", agent="hero/job"),
-    ReplySentence(id="2", call_id="c", reply="r", index=0, text="Yes."),
-    PlaybackStarted(id="3", call_id="c", stream="s", reply="r", sentence=0),
-    ReplyFinished(id="4", call_id="c", reply="r"),
-    ReplyInterrupted(id="5", call_id="c", reply="r"),
-    TurnTaken(id="6", call_id="c", utterances=(), text="x"),
-    AgentChanged(id="7", call_id="c", agent="hero-contact"),
-    TranscriptRevised(id="8", call_id="c", stream="s", text="a"),
-    TranscriptSettled(id="9", call_id="c", stream="s", text="a b", start_ms=0, end_ms=1, through_ms=1),
-    StreamDegraded(id="10", call_id="c", stream="s", ping_ms=1200.5, loss=0.1),
-    CallEnded(id="11", call_id="c", reason="request"),
-]
 
 
 def dialect() -> MobileDialect:
-    return MobileDialect(now=lambda: 1_800_000_000_000, new_session=lambda: "made-here")
+    return MobileDialect(now=lambda: NOW_MS, new_session=lambda: "made-here")
 
 
 def begun(**start: Any) -> MobileDialect:
@@ -68,21 +64,16 @@ def begun(**start: Any) -> MobileDialect:
 
 
 def input_of(payload: bytes, sequence: int = 1, *, is_final: bool = False, **more: Any) -> str:
-    data = base64.b64encode(payload).decode()
     return json.dumps(
         {
             "type": "audio_input",
             "session_id": "s1",
-            "audio_data": data,
+            "audio_data": coded(payload),
             "sequence": sequence,
             "is_final": is_final,
             **more,
         }
     )
-
-
-def told(frames: tuple[str | bytes, ...]) -> list[dict[str, Any]]:
-    return [json.loads(frame) for frame in frames]
 
 
 @pytest.mark.parametrize("number", range(len(transcripts("mobile.md"))))
@@ -101,7 +92,7 @@ def swift(name: str) -> bytes:
 def test_the_swift_app_is_understood_message_by_message() -> None:
     """Its `start` names no format, its audio is PCM though it says Opus, its frames are binary."""
     mobile = dialect()
-    assert [json.loads(frame)["status"] for frame in _answers(mobile.receive(swift("start_session"), 0))] == [
+    assert [json.loads(frame)["status"] for frame in answers(mobile.receive(swift("start_session"), 0))] == [
         "listening"
     ]
     assert mobile.receive((SWIFT / "2_audio_input.json").read_bytes(), 64) == ()
@@ -135,7 +126,7 @@ def test_the_swift_app_understands_every_answer() -> None:
     mobile = dialect()
     mobile.receive(swift("start_session"), 0)
     mobile.receive(json.dumps({"type": "text", "sessionId": "E621E1F8-C36C-495A-93FC-0C247A3E6E5F", "text": "hi"}), 1)
-    frames = [frame for fact in FACTS for frame in mobile.send(fact)]
+    frames = [frame for fact in FACTS.values() for frame in mobile.send(fact)]
     frames += [mobile.audio(sound("opus", 60)), *mobile.problem("AUTH_EXPIRED", "come back", 1000)]
     kinds = {
         "audioData": str,
@@ -305,14 +296,14 @@ def test_figures_are_kept_as_far_as_they_are_numbers() -> None:
 
 @pytest.mark.parametrize("payload", [0, "abc", {"deep": [1, None]}, [1.5], False])
 def test_a_pong_returns_the_payload(payload: object) -> None:
-    (answer,) = _answers(begun().receive(json.dumps({"type": "ping", "payload": payload}), 0))
+    (answer,) = answers(begun().receive(json.dumps({"type": "ping", "payload": payload}), 0))
     assert json.loads(answer)["payload"] == payload
 
 
 @pytest.mark.parametrize("depth", [10, 900, 990, 1_000, 5_000, 100_000])
 def test_a_payload_however_deep_breaks_nothing(depth: int) -> None:
     said = begun().receive(f'{{"type": "ping", "payload": {"[" * depth}1{"]" * depth}}}', 0)
-    assert said == (Ignored("not_json"),) or _answers(said)[0].startswith('{"type":"pong"')
+    assert said == (Ignored("not_json"),) or answers(said)[0].startswith('{"type":"pong"')
 
 
 # ---------------------------------------------------------------------- saying
@@ -362,7 +353,7 @@ def test_the_agent_is_one_the_app_knows(name: str, expected: str) -> None:
 
 def test_another_users_call_is_told_by_the_error_alone() -> None:
     mobile = begun()
-    assert mobile.send(CallEnded(id="e", call_id="c", reason="forbidden")) == ()
+    assert mobile.send(ANOTHERS_CALL) == ()
     assert mobile.close_code("forbidden") == 1008
 
 
@@ -378,7 +369,7 @@ def test_complete_is_told_once_and_last() -> None:
     mobile = begun()
     statuses = [
         message["status"]
-        for fact in [*FACTS, *FACTS]
+        for fact in [*FACTS.values()] * 2
         for message in told(mobile.send(fact))
         if message["type"] == "session_status"
     ]
@@ -388,17 +379,7 @@ def test_complete_is_told_once_and_last() -> None:
 
 # ---------------------------------------------------------------------- anything
 
-scalars = (
-    st.none() | st.booleans() | st.integers() | st.integers(-(10**40), 10**40) | st.floats() | st.text(max_size=12)
-)
-shapes = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-audio = (st.binary(max_size=60) | st.sampled_from([sound("opus", 20), bytes(640), OggWriter().header()])).map(
-    lambda data: base64.b64encode(data).decode()
-)
+audio = (st.binary(max_size=60) | st.sampled_from([sound("opus", 20), bytes(640), OggWriter().header()])).map(coded)
 fields = {
     "session_id": st.sampled_from(["s1", "s2", ""]) | shapes,
     "audio_data": audio | shapes,
@@ -423,57 +404,26 @@ anything = (
     | st.binary()
     | shapes.map(json.dumps)
 )
-steps = st.lists(anything | st.sampled_from(FACTS) | st.just(b"audio"), max_size=25)
+steps = st.lists(anything | facts | st.just(AUDIO), max_size=25)
 
 
 @given(steps, st.booleans())
 def test_nothing_breaks_it_and_all_it_says_is_documented(come: list[Any], is_begun: bool) -> None:
     mobile = begun() if is_begun else dialect()
-    order, says, at, last_ms = list(State), [], 0, 0
-    for one in come:
-        at += 30
-        before = mobile.state
-        if isinstance(one, Event):
-            says += mobile.send(one)
-            continue
-        if one == b"audio":
-            if mobile.state is State.OPEN:
-                says.append(mobile.audio(b"\x08" * 30))
-                mobile.mark(f"m{at}")
-            continue
-        for said in mobile.receive(one, at):
-            assert isinstance(said, SAID)
-            assert not isinstance(said, Violation)
-            says += _answers((said,))
-            if isinstance(said, Problem):
-                says += mobile.problem(said.code, said.message)
-            if isinstance(said, Began):
-                says += mobile.opened()
-                last_ms = 0
-            if isinstance(said, Frame):
-                assert said.payload
-                assert last_ms <= said.ms < 1 << 53
-                assert 0 <= said.lost < 1 << 53
-                last_ms = said.ms
-        assert order.index(mobile.state) >= order.index(before) or mobile.state is State.FRESH
-    _all_documented(says)
+    _all_documented(conversation(mobile, come, voice=b"\x08" * 30, may_say=SAID))
 
 
-def _all_documented(says: list[str]) -> None:
+def _all_documented(says: list[Wire]) -> None:
     numbers = []
     for frame in says:
         assert isinstance(frame, str)
         message = json.loads(frame)
         snake = {snake: message[camel] for snake, camel in CAMEL.items() if camel in message} | message
         assert isinstance(snake["session_id"], str)
-        assert snake["timestamp"] == 1_800_000_000_000
+        assert snake["timestamp"] == NOW_MS
         assert snake["type"] in ("session_status", "audio_output", "transcript", "quality", "error", "pong")
         if snake["type"] == "audio_output":
             numbers.append(snake["sequence"])
         if snake["type"] == "session_status":
             assert snake["agent_type"] in AGENT_TYPES
     assert numbers == list(range(1, len(numbers) + 1))
-
-
-def _answers(said: tuple[Said, ...]) -> list[str]:
-    return [str(frame) for one in said if isinstance(one, Answer) for frame in one.frames]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.website import Site
 from audio.opus_toc import packet_ms
 from clients import opus
+from ingest.dialects.app_dialect import State
 from ingest.dialects.base import (
     Answer,
     Began,
@@ -33,50 +32,29 @@ from ingest.dialects.base import (
     Wished,
 )
 from ingest.dialects.intake import BAD_IN_A_ROW
-from ingest.dialects.raw import KINDS, TABLE, RawDialect, State
+from ingest.dialects.raw import KINDS, TABLE, RawDialect
 from ingest.dialects.raw_messages import MOST_BYTES
-from schema.call import CallEnded
-from schema.envelope import Event
-from schema.failure import EngineChanged, WorkFailed
 from schema.private import Sealed
-from schema.speech import SpeechStarted, SpeechStopped, TranscriptRevised, TranscriptSettled
-from schema.stream import PlaybackStarted, StreamDegraded
-from schema.turn import (
-    AgentChanged,
-    ReplyFinished,
-    ReplyInterrupted,
-    ReplySentence,
-    ReplyStarted,
-    ToolCalled,
-    ToolReturned,
-    TurnTaken,
+from schema.stream import PlaybackStarted
+from schema.turn import ReplyFinished, ReplyInterrupted, ReplySentence, ToolCalled, ToolReturned, TurnTaken
+from tests.support.dialects import (
+    ANOTHERS_CALL,
+    AUDIO,
+    FACTS,
+    NOW_MS,
+    SITES,
+    answers,
+    coded,
+    conversation,
+    engine_is_told,
+    facts,
+    shapes,
+    told,
 )
 from tests.support.sound import sweep
 from tests.support.transcripts import Replay, replay, sound, transcripts
 
-SITES = {
-    "garden": Site(id="garden", title="Garden", tenants=("acme",), agent="site", locale="en-US"),
-    "theirs": Site(id="theirs", title="Theirs", tenants=("other",)),
-}
 PACKET = sound("opus", 20)
-FACTS: list[Event] = [
-    ReplyStarted(id="1", call_id="c", why="turn", agent="hero/job"),
-    ReplySentence(id="2", call_id="c", reply="r", index=0, text="Yes."),
-    PlaybackStarted(id="3", call_id="c", stream="s", reply="r", sentence=0),
-    ReplyFinished(id="4", call_id="c", reply="r"),
-    ReplyInterrupted(id="5", call_id="c", reply="r"),
-    TurnTaken(id="6", call_id="c", utterances=(), text="x"),
-    AgentChanged(id="7", call_id="c", agent="hero-contact"),
-    TranscriptRevised(id="8", call_id="c", stream="s", text="a"),
-    TranscriptSettled(id="9", call_id="c", stream="s", text="a b", start_ms=0, end_ms=1, through_ms=1),
-    SpeechStarted(id="10", call_id="c", stream="s", at_ms=20),
-    SpeechStopped(id="11", call_id="c", stream="s", voiced_ms=500),
-    StreamDegraded(id="12", call_id="c", stream="s", ping_ms=1200.5, loss=0.1),
-    ToolCalled(id="13", call_id="c", reply="r", name="navigate_to_page", arguments={"page": "prices"}),
-    ToolReturned(id="14", call_id="c", call="13", status="ok", result={"page": "prices", "path": "/prices"}),
-    WorkFailed(id="15", call_id="c", stage="tts", code="quota", message="the vendor's words"),
-    CallEnded(id="16", call_id="c", reason="request", duration_ms=5),
-]
 # Each type with what its metadata has, besides the timestamp.
 DOCUMENTED: dict[str, set[str]] = {
     "ready": {"sessionId"},
@@ -100,7 +78,7 @@ SAID = (
 
 class Clock:
     def __init__(self) -> None:
-        self.at = 1_800_000_000_000
+        self.at = NOW_MS
 
     def __call__(self) -> int:
         return self.at
@@ -122,10 +100,6 @@ def begun(**metadata: Any) -> RawDialect:
     raw.receive(start(**metadata), 0)
     assert raw.state is State.OPEN
     return raw
-
-
-def told(frames: tuple[Wire, ...]) -> list[dict[str, Any]]:
-    return [json.loads(frame) for frame in frames]
 
 
 @dataclass(slots=True)
@@ -247,7 +221,7 @@ def test_no_audio_slips_past_a_site_in_the_query() -> None:
 
 def test_the_query_says_what_a_start_may_leave_out() -> None:
     raw = dialect(sessionId="9a4", encoding="pcm16", sampleRate="16000", siteId="garden", locale="de-DE")
-    ready = told(tuple(_answers(raw.greet())))[0]
+    ready = told(answers(raw.greet()))[0]
     assert ready["metadata"]["sessionId"] == "9a4"
     began, frame = raw.receive(bytes(640), 0)
     assert isinstance(began, Began)
@@ -321,7 +295,7 @@ def test_base64_is_one_binary_frame_and_its_numbers_count() -> None:
     raw = begun()
 
     def data(number: int) -> tuple[Said, ...]:
-        payload = base64.b64encode(PACKET).decode()
+        payload = coded(PACKET)
         return raw.receive(json.dumps({"type": "voice_data", "data": payload, "metadata": {"sequence": number}}), 0)
 
     assert data(1) == (Frame(PACKET, 0),)
@@ -332,7 +306,7 @@ def test_base64_is_one_binary_frame_and_its_numbers_count() -> None:
 
 
 def test_base64_may_come_first() -> None:
-    payload = base64.b64encode(bytes(1_920)).decode()
+    payload = coded(bytes(1_920))
     began, frame = dialect().receive(json.dumps({"type": "voice_data", "data": payload}), 0)
     assert isinstance(began, Began)
     assert (began.encoding, frame) == ("pcm16", Frame(bytes(1_920), 0))
@@ -414,7 +388,7 @@ def test_nothing_is_done_before_a_session_or_after_its_end() -> None:
 @pytest.mark.parametrize("payload", [0, "abc", {"deep": [1, None]}, [1.5], False])
 def test_a_pong_returns_the_payload(payload: object) -> None:
     for name in ("data", "payload"):
-        (answer,) = _answers(begun().receive(json.dumps({"type": "ping", name: payload}), 0))
+        (answer,) = answers(begun().receive(json.dumps({"type": "ping", name: payload}), 0))
         assert json.loads(answer)["data"] == payload
 
 
@@ -450,7 +424,7 @@ def test_a_reply_held_by_a_cough_goes_on_with_its_sentence() -> None:
     assert told(raw.send(ReplyInterrupted(id="5", call_id="c", reply="r1")))[0]["type"] == "barge_in"
     assert raw.send(ReplyInterrupted(id="6", call_id="c", reply="r1")) == ()
     assert [(message["data"], message["metadata"]["id"]) for message in spoken(raw, "r1")] == [("Well.", "e2")]
-    assert [message["metadata"]["final"] for message in told(raw.send(FACTS[3]))] == []
+    assert [message["metadata"]["final"] for message in told(raw.send(FACTS[ReplyFinished]))] == []
     ended = told(raw.send(ReplyFinished(id="7", call_id="c", reply="r1")))
     assert [message["metadata"]["final"] for message in ended] == [True]
 
@@ -485,34 +459,25 @@ def test_only_a_page_that_was_found_is_shown() -> None:
 
 
 def test_the_vendors_words_are_not_passed_on() -> None:
-    (failed,) = told(begun().send(FACTS[14]))
-    assert (failed["metadata"]["error"], failed["metadata"]["stage"]) == ("ENGINE_UNAVAILABLE", "tts")
-    assert "vendor" not in failed["data"]
-    assert begun().send(WorkFailed(id="1", call_id="c", stage="summary", code="x", message="y")) == ()
-    assert begun().send(EngineChanged(id="1", call_id="c", port="stt", name="x", state="used")) == ()
-    assert begun().send(EngineChanged(id="1", call_id="c", port="stt", name="x", state="none")) != ()
+    def read(frame: Wire) -> tuple[str, str, str]:
+        (message,) = told([frame])
+        return message["metadata"]["error"], message["metadata"]["stage"], message["data"]
+
+    engine_is_told(begun, read)
 
 
 def test_another_users_call_is_told_by_the_error_alone() -> None:
     raw = begun()
-    assert raw.send(CallEnded(id="e", call_id="c", reason="forbidden")) == ()
+    assert raw.send(ANOTHERS_CALL) == ()
     assert raw.close_code("forbidden") == 1008
 
 
-@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("state", [State.FRESH, State.OPEN, State.ENDED])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_message_has_its_place_in_every_state(state: State, kind: str) -> None:
     assert (state, kind) in TABLE
 
 
-scalars = (
-    st.none() | st.booleans() | st.integers() | st.integers(-(10**40), 10**40) | st.floats() | st.text(max_size=12)
-)
-shapes = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
 chunks = st.binary(max_size=60) | st.sampled_from([PACKET, STEREO, bytes(1_920), bytes(640), packets(40)[0]])
 metadata = st.fixed_dictionaries(
     {},
@@ -529,40 +494,18 @@ metadata = st.fixed_dictionaries(
         "latency": shapes,
     },
 )
-data = chunks.map(lambda one: base64.b64encode(one).decode()) | shapes
+data = chunks.map(coded) | shapes
 messages = st.fixed_dictionaries(
     {"type": st.sampled_from(KINDS) | shapes}, optional={"data": data, "metadata": metadata | shapes, "text": shapes}
 )
 anything = messages.map(json.dumps) | chunks | st.text() | shapes.map(json.dumps)
-AUDIO = object()
-steps = st.lists(anything | st.sampled_from(FACTS) | st.just(AUDIO), max_size=25)
+steps = st.lists(anything | facts | st.just(AUDIO), max_size=25)
 
 
 @given(steps, st.sampled_from([None, "opus", "pcm16"]))
 def test_nothing_breaks_it_and_all_it_says_is_documented(come: list[Any], encoding: str | None) -> None:
     raw = dialect() if encoding is None else begun(encoding=encoding)
-    says: list[Wire] = list(_answers(raw.greet()))
-    last_ms = 0
-    for one in come:
-        before = raw.state
-        if isinstance(one, Event):
-            says += raw.send(one)
-        elif one is AUDIO:
-            says.append(raw.audio(PACKET))
-            raw.mark("m")
-        else:
-            for said in raw.receive(one, 0):
-                assert isinstance(said, SAID)
-                says += _answers((said,))
-                if isinstance(said, Problem):
-                    says += raw.problem(said.code, said.message)
-                if isinstance(said, Began):
-                    says += raw.opened()
-                if isinstance(said, Frame):
-                    assert said.payload and last_ms <= said.ms < 1 << 53
-                    last_ms = said.ms
-        assert list(State).index(raw.state) >= list(State).index(before)
-    _check(says)
+    _check(conversation(raw, come, voice=PACKET, may_say=SAID))
 
 
 def _check(says: list[Wire]) -> None:
@@ -577,7 +520,3 @@ def _check(says: list[Wire]) -> None:
         assert known <= set(message["metadata"]) <= known | OPTIONAL
         if message["type"] == "audio_response":
             assert message["metadata"]["sequence"] == sent + 1
-
-
-def _answers(said: tuple[Said, ...]) -> list[str]:
-    return [str(frame) for one in said if isinstance(one, Answer) for frame in one.frames]

@@ -10,15 +10,41 @@ from aiohttp import WSMsgType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.website import Site
 from ingest.companion_feed import Standing
-from ingest.dialects.base import Began, Frame, Ignored, Problem, Released, Said, Typed, Violation, Wished
-from ingest.dialects.socketio import KINDS, SocketioDialect, event_of
+from ingest.dialects.app_dialect import State
+from ingest.dialects.base import (
+    Began,
+    Ended,
+    Figures,
+    Frame,
+    Ignored,
+    MarkEchoed,
+    Problem,
+    Released,
+    Repeated,
+    Said,
+    Typed,
+    Violation,
+    Wire,
+    Wished,
+)
+from ingest.dialects.socketio import KINDS, TABLE, SocketioDialect, event_of
 from ingest.dialects.socketio_messages import write_event
 from ingest.socketio_pipe import ABNORMAL, MOST_WAITING, NORMAL, Pipe
+from tests.support.dialects import ANOTHERS_CALL, AUDIO, SITES, conversation, engine_is_told, facts
 from tests.support.transcripts import Replay, replay, sound, transcripts
 
-SITES = {"shop": Site(title="Shop", tenants=("acme",), id="shop", agent="site", locale="de-DE")}
+DOCUMENTED: dict[str, set[str]] = {
+    "voice:session_ready": {"sessionId", "call", "companion"},
+    "voice:transcript": {"id", "text", "is_final", "speaker"},
+    "voice:response": {"text", "is_final"},
+    "voice:status": {"status"},
+    "voice:navigation": {"page", "path"},
+    "voice:ended": {"sessionId", "reason", "duration_ms"},
+    "voice:error": {"error_code", "message"},
+}
+OPTIONAL = {"agent_name", "id", "interrupted", "ping_ms", "loss", "retry_after", "stage"}
+SAID = (Began, Ended, Figures, Frame, Ignored, MarkEchoed, Problem, Released, Repeated, Typed, Violation, Wished)
 
 
 def dialect() -> SocketioDialect:
@@ -69,15 +95,15 @@ def test_samples_go_out_where_they_are_asked_for() -> None:
 
 
 def test_a_site_names_its_agent_and_language() -> None:
-    _, (began,) = begun(siteId="shop", sessionId="acme~s1")
+    _, (began,) = begun(siteId="garden", sessionId="acme~s1")
     assert isinstance(began, Began)
-    assert (began.agent, began.language, began.session) == ("site", "de-DE", "s1")
-    assert dict(began.parameters) == {"site": "shop"}
+    assert (began.agent, began.language, began.session) == ("site", "en-US", "s1")
+    assert dict(began.parameters) == {"site": "garden"}
 
 
 def test_a_site_of_another_tenant_is_none() -> None:
     made = SocketioDialect(tenant="other", now=lambda: 7, new_session=lambda: "n", site_of=SITES.get)
-    problem, violation = made.receive(json.dumps(["voice:start", {"siteId": "shop"}]), 0)
+    problem, violation = made.receive(json.dumps(["voice:start", {"siteId": "garden"}]), 0)
     assert isinstance(problem, Problem) and problem.code == "FORBIDDEN"
     assert isinstance(violation, Violation)
 
@@ -122,22 +148,62 @@ fields = st.dictionaries(
 names = st.sampled_from(KINDS) | st.text() | values
 
 
-@given(st.lists(st.tuples(names, st.lists(values | fields, max_size=3)), max_size=8))
-def test_no_event_breaks_the_dialect(events: list[tuple[Any, list[Any]]]) -> None:
+events = st.tuples(names, st.lists(values | fields, max_size=3)).map(
+    lambda event: write_event(event[0], tuple(event[1]))
+)
+frames = events | st.text() | st.binary() | st.sampled_from([sound("opus", 20), '["voice:start"]'])
+
+
+@given(st.lists(frames | facts | st.just(AUDIO), max_size=25), st.booleans())
+def test_nothing_breaks_it_and_all_it_says_is_documented(come: list[Any], is_begun: bool) -> None:
+    made = begun()[0] if is_begun else dialect()
+    for frame in conversation(made, come, voice=bytes(64), may_say=SAID):
+        name, body = event_of(frame)
+        if name != "voice:audio":
+            known = DOCUMENTED[name] | {"timestamp"}
+            assert known <= set(body) <= known | OPTIONAL
+
+
+@given(st.lists(frames, max_size=5))
+def test_what_begins_a_session_was_known_for_a_start(come: list[Wire]) -> None:
     made = dialect()
-    for name, data in events:
-        frame = write_event(name, tuple(data))
-        made.names_session(frame)
-        for said in made.receive(frame, 0):
-            if isinstance(said, Problem):
-                (told,) = made.problem(said.code, said.message)
-                assert event_of(told)[0] == "voice:error"
+    for frame in come:
+        session, said = made.names_session(frame), made.receive(frame, 0)
+        begins = [one for one in said if isinstance(one, Began)]
+        assert not begins or session is not None
 
 
-@given(st.text() | st.binary())
-def test_no_frame_breaks_the_dialect(frame: str | bytes) -> None:
-    for made in (dialect(), begun()[0]):
-        assert isinstance(made.receive(frame, 0), tuple)
+def test_the_vendors_words_are_not_passed_on() -> None:
+    def read(frame: Wire) -> tuple[str, str, str]:
+        _, body = event_of(frame)
+        return body["error_code"], body["stage"], body["message"]
+
+    engine_is_told(dialect, read)
+
+
+def test_another_users_call_is_told_by_the_error_alone() -> None:
+    assert dialect().send(ANOTHERS_CALL) == ()
+
+
+def test_audio_is_bare_bytes_and_what_a_client_played_is_a_mark() -> None:
+    made, _ = begun()
+    for name in ("a", "b"):
+        assert made.audio(bytes(64)) == bytes(64)
+        made.mark(name)
+    assert made.receive('["voice:played", {"sequence": 1}]', 0) == (MarkEchoed("a"),)
+    assert made.receive('["voice:played", {"sequence": 3}]', 0) == (Ignored("bad_played"),)
+    assert made.receive('["voice:played", 2]', 0) == (Ignored("bad_played"),)
+
+
+@pytest.mark.parametrize("data", ['"hello"', '{"text": " hello "}'])
+def test_words_may_stand_alone_or_in_a_field(data: str) -> None:
+    assert begun()[0].receive(f'["voice:text", {data}]', 0) == (Typed("hello"),)
+
+
+@pytest.mark.parametrize("state", [State.FRESH, State.OPEN, State.ENDED])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_event_has_its_place_in_every_state(state: State, kind: str) -> None:
+    assert (state, kind) in TABLE
 
 
 class Line:
