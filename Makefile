@@ -1,8 +1,9 @@
 # What people type. Everything happens in .venv, made with the first suitable Python (or `make PYTHON=...`).
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka install test check generate bench clean
+.PHONY: help demo demo-kafka install test test-long test-all check generate bench clean
 
 RUN := .venv/bin/python -m
+JOBS ?= 3# test processes; most tests wait for a call at real pace
 STAMP := .venv/installed
 
 help: ## this list
@@ -16,8 +17,14 @@ demo-kafka: $(STAMP) ## the same call through a real Apache Kafka, a real Postgr
 
 install: $(STAMP) ## make .venv with everything the demo and the tests need
 
-test: $(STAMP) ## run the tests
-	@$(RUN) pytest $(ARGS)
+test: $(STAMP) ## run the tests that take less than five minutes together
+	@$(RUN) pytest -m "not long" -n $(JOBS) --dist loadfile $(ARGS)
+
+# One after the other: each starts a house of processes, and kills them.
+test-long: $(STAMP) ## run the rest: brokers, processes and browsers, started and killed
+	@$(RUN) pytest -m long $(ARGS)
+
+test-all: test test-long ## run all tests
 
 check: $(STAMP) ## ruff, mypy and the import contracts
 	@$(RUN) ruff check .

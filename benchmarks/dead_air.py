@@ -139,7 +139,10 @@ async def _call(stage: Stage, found: Found, kills: int, chance: random.Random) -
     said: list[Step] = [WaitFor(wait_for="reply")]
     for number in range(TURNS):
         said += [Say(say=WORDS[number % 2]), WaitFor(wait_for="reply", timeout_ms=15_000, required=False)]
-    following = asyncio.create_task(_follow(stage, call_id))
+    partition = topics.partition_of(call_id, topics.PARTITIONS)
+    # Asked before the call is placed: its adoptions come at once.
+    end = await stage.log.end(topics.EVENTS.name, partition)
+    following = asyncio.create_task(_follow(stage, call_id, {partition: end}))
     killing = asyncio.create_task(_kill_in(stage, turns, killed, found, kills, chance))
     try:
         report = await stage.carrier.place_call(Script(steps=(*said, Hangup())), call_sid=call_id, on_event=observe)
@@ -154,12 +157,10 @@ async def _call(stage: Stage, found: Found, kills: int, chance: random.Random) -
     _listen(report, killed, found)
 
 
-async def _follow(stage: Stage, call_id: str) -> None:
+async def _follow(stage: Stage, call_id: str, positions: dict[int, int]) -> None:
     """Who owns the call, as soon as the log says so."""
-    partition = topics.partition_of(call_id, topics.PARTITIONS)
-    end = await stage.log.end(topics.EVENTS.name, partition)
     stage.owners.clear()
-    reader = stage.log.reader(topics.EVENTS.name, {partition: end})
+    reader = stage.log.reader(topics.EVENTS.name, positions)
     while True:
         for record in await reader.read(wait_ms=1000):
             event = decode(record.value)
@@ -180,7 +181,8 @@ async def _kill_in(
     while True:
         number = await turns.get()
         wanted = [role for role in ROLES if len(found.log_ms[role]) < kills and _is_rested(stage, role)]
-        if number < UNDISTURBED or not wanted or not turns.empty():
+        # The call does not last long enough after its last turn to see a successor.
+        if not UNDISTURBED <= number < TURNS - 1 or not wanted or not turns.empty():
             continue
         if stage.bringing is not None:
             await stage.bringing

@@ -13,6 +13,8 @@ from calltape.local.parts import StandsOn
 from scripts import local_kafka, local_postgres
 from tests.support.needs import require_or_skip
 
+pytestmark = pytest.mark.long
+
 RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"
 # One of each kind; `calltape chaos` runs all of them.
 ON_KAFKA = ("hearing, mid-utterance", "conversation, mid-reply", "ingest, mid-reply", "projector, during summary")

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, closing
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from clients.report import Seen
 from clients.script import Hangup, Say, Script, Wait, WaitFor
 from schema.envelope import AnyEvent, type_of
@@ -18,6 +20,8 @@ from scripts import local_kafka, local_postgres
 from tests.support.crowd import Crowd, Visit, believed, crowd, new_visit, until_seen
 from tests.support.needs import require_or_skip
 from tests.support.processes import eventually
+
+pytestmark = pytest.mark.long
 
 # Longer than doors may be silent (15 s) before their streams are given up.
 AWAY_S = 20.0

@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from calltape.chaos.compare import Told, compare
 from clients.report import Seen
 from clients.script import Hangup, Say, Script, WaitFor
@@ -15,6 +17,8 @@ from schema.stream import StreamClosed
 from schema.turn import ReplyStarted, TurnTaken
 from tests.support.crowd import Crowd, Visit, believed, crowd, new_visit, until_seen, was_cut
 from tests.support.processes import eventually
+
+pytestmark = pytest.mark.long
 
 CALLERS = 10
 CHILDREN = ("ingest", "hearing:1", "conversation:1", "projector:1", "summariser:1", "recorder:1")

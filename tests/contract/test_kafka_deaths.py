@@ -24,6 +24,8 @@ from tests.contract.eventlog import PATIENCE_S, TOPIC, entries, from_begin, read
 from tests.contract.test_kafka_log import WallClock
 from tests.support.kafka import kafka_bootstrap, kafka_topics, local_kafka
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 USED = {TOPIC: EVENTS}
 ALL = frozenset(range(PARTITIONS))

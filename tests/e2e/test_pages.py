@@ -25,7 +25,7 @@ from tests.support.chromium import Tab, opened_chromium, opened_tab, spoken_wav
 from tests.support.doors import house
 from workers.engines.espeak import Espeak
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
 SECRET = "s" * 32
 SECRETS = TokenSecrets(secret=SECRET)
 QUESTION = "what do i have so far"

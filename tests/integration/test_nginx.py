@@ -31,7 +31,7 @@ from tests.support.nginx import NAME, PUBLIC, TOKENS, Front, fronted
 from tests.support.screens import until_true
 from tests.support.transcripts import sound
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
 SESSION = "/voice/stream/ws/acme"
 PATIENCE_S = 5
 CALL_OF_CARRIER = "CA00000000000000000000000000000009"

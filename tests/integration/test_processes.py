@@ -17,6 +17,8 @@ from schema.envelope import AnyEvent, type_of
 from schema.media import MediaSpoken
 from tests.support.processes import Place, all_gone, eventually, kill, offspring, stop
 
+pytestmark = pytest.mark.long
+
 WORDS = "remind me to pay the rent on monday"
 LISTENS = r"calltape listens at (http://\S+)"
 BYTES_A_MS = 8  # mu-law at 8000 Hz

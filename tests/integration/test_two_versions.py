@@ -21,6 +21,8 @@ from schema.envelope import Unknown
 from schema.registry import decode
 from tests.support.calls import running
 
+pytestmark = pytest.mark.long
+
 WORDS = "remind me to pay the rent on monday"
 NEW_FIELDS = {"mood": {"valence": 0.3}, "noted_by": ["v9"], "urgent": None}
 NEW_EVENT = "mood.sensed"
