@@ -35,8 +35,13 @@ class LogUnavailable(LogError):
     """The log cannot be reached now; the same call may succeed later. Nobody's fault here."""
 
 
+class LogFull(LogUnavailable):
+    """The log has no room. An operator must make some; then the same call succeeds, so whoever waits for a log that is
+    away waits for this one. What is on it can be read all the same."""
+
+
 class LogBroken(LogError):
-    """The log's data cannot be used (corrupt file, full disk, wrong version): an operator must act."""
+    """The log's data cannot be used (corrupt file, wrong version): an operator must act, and start again."""
 
 
 class EntryTooLarge(LogError):
@@ -96,7 +101,8 @@ class Reader(Protocol):
         """The next position to be read, by partition."""
 
     async def read(self, *, max_records: int = 1000, wait_ms: int = 1000) -> list[Record]:
-        """The next records, oldest first within a partition; empty after `wait_ms` without any.
+        """The next records, oldest first within a partition; empty after `wait_ms` without any. Nothing for `wait_ms=0`
+        means that everything was read which was on the log when it was asked.
 
         Returns as soon as there is something. Raises LogUnavailable, LogBroken, LogClosed.
         """
@@ -132,7 +138,7 @@ class Log(Protocol):
     """An append-only log of topics and partitions."""
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
-        """Durably append; returns places in the order given. Raises LogUnavailable, LogBroken, LogClosed,
+        """Durably append; returns places in the order given. Raises LogUnavailable (LogFull), LogBroken, LogClosed,
         UnknownTopic, EntryTooLarge. After LogUnavailable it may still appear, never behind what this process appended
         later to the same partition."""
 
@@ -163,7 +169,7 @@ class Log(Protocol):
         """The log's clock, ms since 1970."""
 
     async def healthy(self) -> None:
-        """Raises LogUnavailable or LogBroken when an append would."""
+        """Raises LogUnavailable (LogFull) or LogBroken when an append would."""
 
     async def close(self) -> None: ...
 

@@ -112,7 +112,11 @@ class SqliteLog:
         folder = Path(f"{self._file.path}.groups") / f"{quote(group, safe='')}@{quote(topic, safe='')}"
         membership = SqliteMembership(self._file, Seat(folder, member, partitions))
         self._memberships.append(membership)
-        await membership.start()
+        try:
+            await membership.start()
+        except LogError:
+            self._memberships.remove(membership)  # whoever tries again for hours leaves nothing behind
+            raise
         return membership
 
     async def commit(self, group: str, topic: str, positions: Mapping[int, int]) -> None:

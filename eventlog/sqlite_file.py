@@ -8,6 +8,7 @@ many partitions a topic has, what the next position is even when all records hav
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from eventlog.port import LogBroken, LogClosed, LogError, LogUnavailable
+from eventlog.port import LogBroken, LogClosed, LogError, LogFull, LogUnavailable
 from schema.topics import Topic
 
 VERSION = 1
@@ -34,7 +35,6 @@ CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, value BLOB NOT NULL);
 """
 # SQLite's result code -> what an operator has to do.
 _ADVICE = {
-    sqlite3.SQLITE_FULL: "the disk is full: free space, or shorten the retention",
     sqlite3.SQLITE_CORRUPT: "the file is damaged: move it and its -wal away, or restore a copy",
     sqlite3.SQLITE_NOTADB: "the file is not an SQLite database: check the path given as LOG",
     sqlite3.SQLITE_READONLY: "the file or its directory cannot be written: check its owner and mode",
@@ -42,6 +42,7 @@ _ADVICE = {
     sqlite3.SQLITE_CANTOPEN: "the file cannot be opened: check that its directory exists and can be written",
     sqlite3.SQLITE_IOERR: "reading or writing failed: check the disk",
 }
+_MAKE_ROOM = "the disk is full: free space, or shorten the retention"
 _RETRY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
@@ -129,7 +130,8 @@ class LogFile:
             raise LogBroken(f"{self.path} is a log of version {found}, this program writes {VERSION}: upgrade it")
         if found == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise LogBroken(f"{self.path} is another program's database: give the log a file of its own")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+        if found == 0:  # a full disk takes not even the same number again
+            connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def _create_topic(self, connection: sqlite3.Connection, topic: Topic) -> None:
         (found,) = connection.execute("SELECT count(*) FROM ends WHERE topic = ?", (topic.name,)).fetchone()
@@ -156,12 +158,16 @@ class LogFile:
 
     def _translation(self, error: sqlite3.Error | OSError) -> LogError:
         if isinstance(error, OSError):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return LogFull(f"{self.path}: {error}: {_MAKE_ROOM}")
             return LogBroken(f"{self.path}: {error}: check the path, its owner and its mode")
         code = _code(error)
         if code in _RETRY:
             return LogUnavailable(
                 f"{self.path} was locked for {self.tuning.busy_timeout_ms} ms by another writer: try again"
             )
+        if code == sqlite3.SQLITE_FULL:
+            return LogFull(f"{self.path}: {error}: {_MAKE_ROOM}")
         if isinstance(error, sqlite3.ProgrammingError):
             return LogClosed(f"{self.path} was used after it was closed: {error}")
         return LogBroken(f"{self.path}: {error}: {_ADVICE.get(code, 'check the disk and the file')}")

@@ -159,7 +159,19 @@ class SqliteMembership:
         self._balancing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Sit down and take a first share. Raises LogUnavailable when the name is taken."""
+        """Sit down and take a first share. Raises LogUnavailable when the name is taken, and what a lock's disk raises;
+        then nothing is held."""
+        await self._sit()
+        try:
+            before = await self._disk(self._seat.share_before)
+            self._wanted = before + [number for number in range(self._seat.partitions) if number not in before]
+            await self._balance()
+        except BaseException:
+            await self.leave()
+            raise
+        self._balancing = asyncio.create_task(self._keep_balanced(), name="log-balance")
+
+    async def _sit(self) -> None:
         for _ in range(_JOIN_TRIES):
             if await self._disk(self._seat.sit):
                 break
@@ -169,10 +181,6 @@ class SqliteMembership:
                 f"member {self._seat.name!r} of {self._seat.folder.name} is still running: stop it, or give each"
                 " process a name of its own"
             )
-        before = await self._disk(self._seat.share_before)
-        self._wanted = before + [number for number in range(self._seat.partitions) if number not in before]
-        await self._balance()
-        self._balancing = asyncio.create_task(self._keep_balanced(), name="log-balance")
 
     @property
     def assigned(self) -> frozenset[int]:

@@ -18,7 +18,7 @@ from schema.envelope import AnyEvent, Event
 from schema.registry import MalformedEvent, decode, encode
 from schema.turn import ReplyInterrupted
 from workers.appender import Appender
-from workers.case import Case, RoleWorker
+from workers.case import Case, RoleWorker, begins
 from workers.parking import last_words
 from workers.talk import Wait
 
@@ -60,7 +60,7 @@ class Calls(Generic[S]):
             logger.warning("not an event", position=record.position, partition=record.partition, error=str(error))
             return
         case = self.cases.get(event.call_id)
-        if isinstance(event, CallStarted) and _begins(event, case, self._sealed.get(event.call_id)):
+        if isinstance(event, CallStarted) and begins(event, case, self._sealed.get(event.call_id)):
             case = self._begin(event, record, case)
         if case is None:
             if record.partition in self.live:
@@ -267,14 +267,19 @@ class Calls(Generic[S]):
             event = msgspec.structs.replace(draft, prior=prior, role=self.role.name, tenant_id=case.tenant_id)
             case.flight[event.id] = event
             prior = event.id
-            self._appender.put(topics.EVENTS.name, Entry(case.call_id, encode(event)))
+            self._put(case, event)
         case.sent_at = self.now()
 
     def repeat(self, case: Case[S]) -> None:
-        """Append what is in flight again, with the same ids: only one copy can be admitted."""
-        for event in case.flight.values():
-            self._appender.put(topics.EVENTS.name, Entry(case.call_id, encode(event)))
+        """Append what is in flight again, with the same ids: only one copy can be admitted. Not while the log is away:
+        what it has not taken is appended until it does, and a copy for every two seconds of that would fill memory."""
+        if self._appender.has_taken(topics.EVENTS.name, case.sent):
+            for event in case.flight.values():
+                self._put(case, event)
         case.sent_at = self.now()
+
+    def _put(self, case: Case[S], event: Event) -> None:
+        case.sent = self._appender.put(topics.EVENTS.name, Entry(case.call_id, encode(event)))
 
     def due(self, case: Case[S], now: int) -> Wait | None:
         """The timer that has to ring, if the state still waits for it."""
@@ -293,8 +298,3 @@ class Calls(Generic[S]):
         self._sealed[case.call_id] = case.admission
         if len(self._sealed) > MOST_REMEMBERED:
             self._sealed.popitem(last=False)
-
-
-def _begins(event: CallStarted, case: Case[S] | None, sealed: Admission | None) -> bool:
-    known = case.admission if case is not None else sealed
-    return known is None or (admit(known, event) is not None)

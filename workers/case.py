@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from schema.admit import Admission
+from schema.admit import Admission, admit
+from schema.call import CallStarted
 from schema.envelope import AnyEvent, Event, Role
 from workers.talk import Wait
 
@@ -26,6 +27,7 @@ class Case(Generic[S]):
     owned: bool = False  # this process's adoption was read back
     wants_adoption: bool = False
     flight: dict[str, Event] = field(default_factory=dict)  # appended, not read back
+    sent: int = 0  # the newest of them, by the appender's count
     sent_at: int = 0
     ready: list[Event] = field(default_factory=list)  # results that wait for their append
     held: list[Event] = field(default_factory=list)  # drafted in this tick, not appended yet
@@ -34,6 +36,12 @@ class Case(Generic[S]):
     owed_since: int = 0  # a decision is owed and another process owns the call
     parked: bool = False
     work: Any = None  # the role's own, such as running tasks
+
+
+def begins(event: CallStarted, case: Case[S] | None, sealed: Admission | None) -> bool:
+    """Whether a call begins with it; else it is a resume. `sealed` is what is left of a call that is over."""
+    known = case.admission if case is not None else sealed
+    return known is None or admit(known, event) is not None
 
 
 class RoleWorker(Protocol[S]):

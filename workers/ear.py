@@ -206,7 +206,10 @@ class Ear:
                 self._revise(text, stability)
             case Settled():
                 self._failures = 0
-                self._settle(heard)
+                # Late answers to one pause told several times. Where nothing is open an empty line would move `through`
+                # alone, and the next line that says something moves it, too.
+                if heard.text.strip() or self.speaking:
+                    self._settle(heard)
             case Finished():
                 self._heard()
             case Failed(error):

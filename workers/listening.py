@@ -32,6 +32,7 @@ MEDIA_WAIT_MS = 50
 SLOW_MS = 1_000  # between a gap and its place on the log
 HEARD_LATER = 1 << 60
 GAP_MS = 300  # an utterance is open, media was read to its end, and nothing came for so long
+MOST_UNSAID = 10_000  # events on their way to the log; while there are more, media waits where it is
 
 
 class HearingRuntime(Runtime[HearingState]):
@@ -104,7 +105,7 @@ class HearingRuntime(Runtime[HearingState]):
 
     async def _listen_once(self, reader: Reader) -> None:
         self._assign_media(reader)
-        if not reader.positions():
+        if not reader.positions() or self.appender.pending(topics.EVENTS.name) >= MOST_UNSAID:
             await asyncio.sleep(self.limits.wait_ms / 1000)
             return
         await self._look_up_ends()

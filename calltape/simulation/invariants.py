@@ -246,6 +246,7 @@ CHECKS: dict[str, Check] = {
     "after the seal only the allowed": _late,
     "the chain holds": _chain,
     "every utterance is settled once": sound.settled_once,
+    "an empty line closes speech": sound.settled_for_something,
     "the words are what was said": sound.words_as_said,
     "nothing is said twice": sound.said_once,
     "what was heard is not said again": sound.heard_once,

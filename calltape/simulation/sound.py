@@ -31,6 +31,19 @@ def settled_once(tape: Tape) -> Iterator[str]:
         through[event.stream] = event.through_ms
 
 
+def settled_for_something(tape: Tape) -> Iterator[str]:
+    """A line without words closes speech that nobody understood; where no speech is open it says nothing."""
+    speaking: set[str] = set()
+    for one in tape.of(speech.SpeechStarted, speech.SpeechStopped, speech.TranscriptSettled):
+        match one.event:
+            case speech.SpeechStarted() as event:
+                speaking.add(event.stream)
+            case speech.SpeechStopped() as event:
+                speaking.discard(event.stream)
+            case speech.TranscriptSettled() as event if not plain(event.text) and event.stream not in speaking:
+                yield f"{event.id} has no words and closes nothing at {event.through_ms} ms of {event.stream}"
+
+
 def words_as_said(tape: Tape) -> Iterator[str]:
     """The words of every stream that was heard to its end are what reached the log, in order, each once."""
     said: dict[str, list[str]] = defaultdict(list)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from eventlog.port import Entry, Log, LogBroken, LogError, LogUnavailable
+from eventlog.port import Entry, Log, LogBroken, LogError, LogFull, LogUnavailable
 from eventlog.sqlite import SqliteLog
-from eventlog.sqlite_file import Tuning
+from eventlog.sqlite_file import LogFile, Tuning
 from eventlog.uri import open_log as open_uri
 from schema.topics import PARTITIONS, TOPICS, Topic
 from tests.contract.eventlog import (
@@ -193,6 +193,18 @@ async def test_the_tail_is_bounded_and_a_slow_reader_falls_back_to_the_file(path
         assert len(await read_count(slow, 100)) == 100
 
 
+async def test_what_lies_far_behind_others_records_is_found_without_patience(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventlog.sqlite_readers._SPAN", 10)
+    async with log_at(path, Tuning(tail_bytes=0)) as log:
+        await log.append(TOPIC, [Entry("other", b"x", 2)] * 55)
+        await log.append(TOPIC, [Entry("call", b"mine", 1)])
+        reader = log.reader(TOPIC, {1: await log.begin(TOPIC, 1)})
+        assert [record.value for record in await reader.read(wait_ms=0)] == [b"mine"]
+        assert await reader.read(wait_ms=0) == []
+
+
 async def test_a_cancelled_append_hurts_nobody(path: Path) -> None:
     async with log_at(path) as log:
         appending = asyncio.create_task(log.append(TOPIC, entries("a")))
@@ -227,12 +239,12 @@ async def test_a_damaged_file_breaks_reading_and_says_what_to_do(path: Path) -> 
             await read_count(await from_begin(log), 2_000)
 
 
-async def test_a_full_disk_breaks_appends_and_health_until_there_is_room(path: Path) -> None:
+async def test_a_full_disk_refuses_appends_and_health_until_there_is_room(path: Path) -> None:
     async with log_at(path, Tuning(most_pages=20)) as log:
         await log.append(TOPIC, entries("fits"))
-        with pytest.raises(LogBroken, match="free space"):
+        with pytest.raises(LogFull, match="free space"):
             await log.append(TOPIC, [Entry("call", b"x" * 1_000_000)])
-        with pytest.raises(LogBroken, match="free space"):
+        with pytest.raises(LogFull, match="free space"):
             await log.healthy()
         await log.append(TOPIC, entries("small enough"))
     async with log_at(path) as log:
@@ -240,6 +252,24 @@ async def test_a_full_disk_breaks_appends_and_health_until_there_is_room(path: P
         await log.append(TOPIC, [Entry("call", b"x" * 1_000_000)])
         values = [record.value for record in await read_count(await from_begin(log), 3)]
         assert values == [b"fits", b"small enough", b"x" * 1_000_000]
+
+
+async def test_a_lock_that_finds_no_room_is_a_full_disk_too(path: Path) -> None:
+    file = LogFile(path, TOPICS, QUICK)
+    with pytest.raises(LogFull, match="free space"), file.translated():
+        await asyncio.to_thread(Path("/dev/full").write_bytes, b"taken")
+
+
+async def test_who_could_not_join_leaves_the_name_free(path: Path) -> None:
+    async with log_at(path) as log:
+        await (await log.join("workers", TOPIC, "first")).leave()
+        lock = Path(f"{path}.groups") / f"workers@{TOPIC}" / "partition-0"
+        lock.unlink()
+        lock.mkdir()
+        with pytest.raises(LogBroken, match="partition-0"):
+            await log.join("workers", TOPIC, "second")
+        lock.rmdir()
+        assert (await log.join("workers", TOPIC, "second")).assigned == frozenset(range(PARTITIONS))
 
 
 async def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:

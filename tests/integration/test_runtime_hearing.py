@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from itertools import pairwise
 
-from eventlog.port import Entry
+import pytest
+
+from eventlog.memory import MemoryLog
+from eventlog.port import Entry, LogUnavailable, Placed
 from schema import topics
 from schema.call import CallEnded, CallSealed, CallStarted, ProfileUsed
 from schema.registry import pack
@@ -21,6 +24,19 @@ from workers.runtime import RuntimeLimits
 
 CALL, STREAM = "CA1", "MZ1"
 PROFILE = Profile(name="toy", greeting="Hello.")
+
+
+class DeafLog(MemoryLog):
+    """Takes no events of the ears that listen, and everything else."""
+
+    def __init__(self) -> None:
+        super().__init__(now=now)
+        self.is_deaf = False
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
+        if self.is_deaf and topic == topics.EVENTS.name and b'"role":"hearing"' in entries[0].value:
+            raise LogUnavailable("no event is taken")
+        return await super().append(topic, entries)
 
 
 class Line(World):
@@ -340,6 +356,32 @@ def test_a_call_that_ended_while_nobody_listened_is_heard_all_the_same() -> None
         line.listen("a")
         await line.until_said(CALL, "stream.heard")
         assert " ".join(await line.texts()).split() == ["w1", "w2"]
+        await line.close()
+
+    on_virtual_time(story())
+
+
+def test_media_waits_on_the_log_while_what_was_heard_cannot_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.listening.MOST_UNSAID", 20)
+
+    async def story() -> None:
+        line = Line()
+        line.log = log = DeafLog()
+        heard = line.listen("a")
+        await line.call()
+        await line.until_said(CALL, "call.adopted")
+        log.is_deaf = True
+        for word in range(1, 41):
+            await line.send(spoken(word), 10, pace=False)
+            await line.send(QUIET, 70, pace=False)
+            await asyncio.sleep(1)
+        await asyncio.sleep(60)
+        # What one batch of frames gave beyond the limit, and no more for all that came later.
+        assert 20 <= heard.appender.pending(topics.EVENTS.name) < 40
+        log.is_deaf = False
+        await line.close_stream()
+        await line.until_said(CALL, "stream.heard")
+        assert await line.texts() == [f"w{word}" for word in range(1, 41)]
         await line.close()
 
     on_virtual_time(story())

@@ -33,6 +33,8 @@ from schema.turn import ReplyResumed, ReplySentence, ToolCalled
 from workers import hearing, lifecycle
 from workers.case import Case
 from workers.conversation import ConversationRole
+from workers.ear import Ear
+from workers.engines.port import Heard, Settled
 from workers.life import Life
 from workers.listening import HearingRuntime
 from workers.projector import Projector
@@ -163,6 +165,19 @@ def test_a_hearing_that_reads_on_before_it_goes_back_is_found(monkeypatch: pytes
     monkeypatch.setattr(HearingRuntime, "_assign_media", assign)
     plan = _again_and_again("said", "hearing", "transcript.settled", lag_ms=500)
     assert "the words are what was said" in _broken(plan)
+
+
+def test_an_ear_that_says_empty_lines_of_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Ear._on_heard
+
+    def talkative(self: Ear, heard: Heard) -> None:
+        if isinstance(heard, Settled):
+            self._settle(heard)
+        else:
+            honest(self, heard)
+
+    monkeypatch.setattr(Ear, "_on_heard", talkative)
+    assert _broken(story="h") == {"an empty line closes speech"}
 
 
 def test_a_resumed_reply_that_drops_its_own_first_sentence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

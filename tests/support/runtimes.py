@@ -124,7 +124,7 @@ class World:
     """A log, the owners of its calls, and a door that plays what it is given at its real pace."""
 
     def __init__(self) -> None:
-        self.log = MemoryLog(now=now)
+        self.log: Any = MemoryLog(now=now)
         self.agent = EchoAgent()
         self.voice = FlatVoice()
         self.tools: dict[str, Tool] = {}
@@ -141,7 +141,9 @@ class World:
         self._ids += 1
         return f"id{self._ids:05d}"
 
-    def hire(self, instance: str, *, agent: Agent | None = None, log: Log | None = None) -> Runtime[CallState]:
+    def hire(
+        self, instance: str, *, agent: Agent | None = None, log: Log | None = None, limits: RuntimeLimits | None = None
+    ) -> Runtime[CallState]:
         """A process of conversation begins."""
         log = log or self.log
         appender = Appender(log)
@@ -164,7 +166,7 @@ class World:
             now=now,
             new_id=lambda: f"{instance}-{self.new_id()}",
             appender=appender,
-            limits=RuntimeLimits(commit_ms=100),
+            limits=limits or RuntimeLimits(commit_ms=100),
         )
         role.pump = runtime.calls.pump
         self.runtimes[instance] = runtime

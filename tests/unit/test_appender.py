@@ -64,6 +64,45 @@ def test_what_was_refused_comes_before_what_was_put_later() -> None:
     on_virtual_time(story())
 
 
+def test_what_the_log_has_not_taken_is_known_to_wait() -> None:
+    async def story() -> None:
+        async with HeldLog(EVENTS.name) as log:
+            appender = Appender(log)
+            running = asyncio.create_task(appender.run())
+            first = appender.put(EVENTS.name, Entry("call", b"first"))
+            await _later()
+            second = appender.put(EVENTS.name, Entry("call", b"second"))
+            assert not appender.has_taken(EVENTS.name, first), "it is on its way"
+            assert appender.pending(EVENTS.name) == 2
+            log.let_go.set()
+            await _until(lambda: appender.has_taken(EVENTS.name, second))
+            assert appender.has_taken(EVENTS.name, first)
+            assert appender.pending(EVENTS.name) == 0
+            running.cancel()
+
+    on_virtual_time(story())
+
+
+def test_what_was_refused_waits_until_it_is_taken() -> None:
+    async def story() -> None:
+        async with HeldLog(OUTBOX.name) as log:
+            log.away = 3
+            appender = Appender(log)
+            running = asyncio.create_task(appender.run())
+            number = appender.put(EVENTS.name, Entry("call", b"event"))
+            await _until(lambda: log.away == 1)
+            assert not appender.has_taken(EVENTS.name, number)
+            await _until(lambda: appender.has_taken(EVENTS.name, number))
+            assert log.came == [(EVENTS.name, b"event")]
+            running.cancel()
+
+    on_virtual_time(story())
+
+
+async def _later() -> None:
+    await asyncio.sleep(0.01)
+
+
 async def _until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not is_so():  # noqa: ASYNC110  # time is virtual

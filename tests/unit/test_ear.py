@@ -95,6 +95,35 @@ def test_settled_words_end_the_utterance_and_say_how_far_it_was_heard() -> None:
     assert not room.ear.speaking
 
 
+def test_an_utterance_that_nobody_understands_is_closed_by_an_empty_line() -> None:
+    room = Room()
+    room.hear(spoken(1), 20)
+    room.hear(QUIET, 16)
+    room.stream.settles("", 700)
+    assert room.names()[-2:] == ["transcript.settled", "speech.stopped"]
+    assert room.last("transcript.settled").through_ms == 700
+
+
+def test_late_frames_that_are_settled_piece_by_piece_leave_no_empty_lines() -> None:
+    """A recogniser that cuts long speech is told of the same pause again after each piece, and answers each time."""
+    room = Room()
+    room.hear(spoken(1), 60)
+    room.hear(QUIET, 65)
+    for text, through_ms in (("one", 400), ("two", 800), ("three", 2300)):
+        room.stream.settles(text, through_ms, end_ms=min(through_ms, 1200))
+    assert room.stream.told.count("paused 1200") == 3
+    said = len(room.said)
+    for _ in range(3):
+        room.stream.settles("", 2500)
+    assert room.names()[said:] == []
+    assert [event.text for event in room.said if type_of(event) == "transcript.settled"] == ["one", "two", "three"]  # type: ignore[attr-defined]
+    room.hear(spoken(2), 20)
+    room.hear(QUIET, 16)
+    room.stream.settles("four", 3000, start_ms=2500, end_ms=2900)
+    four = room.last("transcript.settled")
+    assert (four.start_ms, four.through_ms, four.through_position) == (2500, 3000, 151 * 10)
+
+
 def test_missing_frames_are_heard_as_silence() -> None:
     room = Room()
     room.hear(spoken(1), 10)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eventlog.memory import MemoryLog
-from eventlog.port import Entry, LogUnavailable
+from eventlog.memory import MemoryLog, MemoryReader
+from eventlog.port import Entry, LogUnavailable, Record
 from schema import topics
 from schema.call import CallSealed, CallStarted
 from schema.envelope import AnyEvent, type_of
@@ -365,6 +365,40 @@ async def test_other_calls_of_the_partition_are_not_on_the_tape(tmp_path: Path) 
     foreign = MediaReceived(call_id=twin, stream="MZ1", sequence=9, ms=500, payload=LEFT * 160)
     await tape.log.append(topics.MEDIA.name, [Entry(twin, pack(foreign))])
     assert sounding((await tape.sides())[0]) == [(0, 20)]
+
+
+class FarLog(MemoryLog):
+    """Over a network: what a reader asks for takes a second to come."""
+
+    def reader(self, topic: str, positions: Mapping[int, int]) -> MemoryReader:
+        return FarReader(self, self._shelf(topic), positions)
+
+
+class FarReader(MemoryReader):
+    async def read(self, *, max_records: int = 1000, wait_ms: int = 1000) -> list[Record]:
+        # As on a broker: without patience the answer is what the log has; with some, it is empty when that is over.
+        patience_s = wait_ms / 1000 if wait_ms else 1.0
+        await asyncio.sleep(min(patience_s, 1.0))
+        return await super().read(max_records=max_records, wait_ms=0) if patience_s >= 1.0 else []
+
+
+def test_a_recording_is_whole_however_far_the_log_is(tmp_path: Path) -> None:
+    async def story() -> None:
+        tape = Tape(tmp_path)
+        tape.log = FarLog(now=lambda: tape.at)
+        # Threads know no virtual time.
+        tape.role = RecorderRole(tape.log, tmp_path, lambda: "rec", beside=_at_once)
+        tape.opened("MZ1", 0)
+        for number in range(5):
+            await tape.received(number * 20)
+        saved: Any = (await tape.role.work(Case(CALL, PARTITION, tape.state)))[0]
+        assert saved.duration_ms == 100
+
+    on_virtual_time(story())
+
+
+async def _at_once(what: Callable[..., Any], *given: Any) -> Any:
+    return what(*given)
 
 
 async def test_a_call_without_audio_has_no_recording_and_says_so(tmp_path: Path) -> None:

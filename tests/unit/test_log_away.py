@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from calltape.simulation.faulty_log import NO_FAULTS, Faults, FaultyLog
+from calltape.simulation.process import Process
 from eventlog.memory import MemoryLog
 from eventlog.memory_groups import MemoryMembership
 from eventlog.port import LogUnavailable
 from schema.call import CallStarted
 from schema.stream import StreamMeasured, StreamOpened
+from schema.topics import EVENTS, PARTITIONS
 from tests.support.runtimes import World, now, on_virtual_time
+from workers.callstate import CallState
 from workers.projector import Projector
+from workers.runtime import Runtime
 
 CALL = "CA1"
+CALLS = 100
 SOURCE = "MZ1"
 
 
@@ -57,6 +65,41 @@ def test_a_stream_that_stays_silent_is_given_up_all_the_same() -> None:
         await world.close()
 
     on_virtual_time(story())
+
+
+@pytest.mark.parametrize("faults", [None, Faults(lose=1.0)], ids=["stalled", "refusing"])
+def test_what_is_owed_while_the_log_takes_nothing_waits_once(faults: Faults | None) -> None:
+    """A hundred calls, ten minutes: what waits in memory hangs on the calls, not on how long the log was away."""
+
+    async def story() -> None:
+        world = World()
+        wire = FaultyLog(world.log, 1)
+        runtime = world.hire("a", log=wire.port(Process("conversation:a")))
+        await world.until(lambda: _is_at_work(runtime))
+        if faults is None:
+            wire.stall()
+        else:
+            wire.faults = faults
+        calls = [f"CA{number}" for number in range(CALLS)]
+        for call_id in calls:
+            await world.say(CallStarted(id=world.new_id(), call_id=call_id, channel="twilio"), f"web-{call_id}")
+        await asyncio.sleep(10)
+        waiting = runtime.appender.pending(EVENTS.name)
+        assert waiting >= CALLS, "each call owes its adoption"
+        await asyncio.sleep(600)
+        assert runtime.appender.pending(EVENTS.name) == waiting
+        wire.faults = NO_FAULTS
+        wire.flow()
+        for call_id in calls:
+            await world.until_said(call_id, "profile.used")
+            assert (await world.names(call_id)).count("call.adopted") == 1
+        await world.close()
+
+    on_virtual_time(story())
+
+
+async def _is_at_work(runtime: Runtime[CallState]) -> bool:
+    return len(runtime.calls.live) == PARTITIONS
 
 
 class _LateLog(MemoryLog):
