@@ -74,7 +74,7 @@ def doors(config: IngestConfig) -> tuple[Door, ...]:
         Door(TWILIO, ("/twilio/voice", f"{STREAM_PATH}/…"), f"set {' and '.join(missing)}" if missing else ""),
         *(Door(door.name, (door.path,), lacks) for door in APP_DOORS),
         *(Door(door.name, (door.path,), lacks or door.lacks) for door in OTHER_DOORS),
-        Door("callscreen", ("/ws/callscreen/…", "/api/calls/…/events"), lacks),
+        Door("callscreen", ("/ws/callscreen/…", "/api/calls/…/events", "/api/calls/…/transcript"), lacks),
     )
 
 

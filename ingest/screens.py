@@ -34,6 +34,8 @@ from ingest.screen_tail import Tails
 from ingest.screen_words import BadPosition, Cursor, Message, parse_cursor
 from ingest.tally import Tally
 from ingest.tokens import AGAIN_S, Bearer, Refusal, Term
+from ingest.web.transcript import PATH as TRANSCRIPT
+from ingest.web.transcript import Transcripts
 
 _log = structlog.get_logger(__name__)
 DOOR = "callscreen"
@@ -81,10 +83,13 @@ class Screens:
         self._housekeeping: asyncio.Task[None] | None = None
 
     def routes(self) -> list[web.RouteDef]:
+        past_ms = self._config.screens.past_ms
+        transcripts = Transcripts(self.room, self._entrance, past_ms, DOOR, SCOPES, CALL_ID, NO_CALL)
         return [
             web.get("/ws/callscreen", self.socket, allow_head=False),
             web.get("/ws/callscreen/{call_id}", self.socket, allow_head=False),
             web.get("/api/calls/{call_id}/events", self.events, allow_head=False),
+            web.get(TRANSCRIPT, transcripts.get, allow_head=False),
         ]
 
     @property

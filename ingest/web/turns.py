@@ -29,6 +29,7 @@ from ingest.entrance import Entrance
 from ingest.session import Session
 from ingest.tokens import AGAIN_S, Bearer
 from ingest.web.problems import ProblemAnswer
+from ingest.web.transcript import PATH as TRANSCRIPT
 from ingest.web.turns_kept import MOST_KEY, Kept
 from ingest.web.turns_socket import TurnSocket
 from ingest.web.turns_upload import Upload, Utterance, read_upload, utterance_of
@@ -134,6 +135,7 @@ class Turns:
         except ValueError as error:
             raise ProblemAnswer(422, str(error), code="key_reused") from None
         if is_first:
+            entry.call_id = call_id_of(bearer.tenant, turn.session)
             return await self._answer(bearer, turn, keep=(key, entry.answer))
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -141,7 +143,8 @@ class Turns:
         except ProblemAnswer as first:
             raise first.again() from None
         except TimeoutError:
-            raise ProblemAnswer(504, "there is no answer yet: ask again with the same key", code="late") from None
+            detail = "there is no answer yet: ask again with the same key"
+            raise ProblemAnswer(504, detail, code="late", call_id=entry.call_id) from None
         except asyncio.CancelledError:
             if not entry.answer.cancelled():
                 raise
@@ -189,7 +192,7 @@ class Turns:
             async with asyncio.timeout(ANSWER_S):
                 return await asyncio.shield(answered)
         except TimeoutError:
-            detail = "the agent has not finished: what it says will stand in the call's transcript"
+            detail = f"the agent has not finished: what it says will stand at {TRANSCRIPT.format(call_id=call_id)}"
             away: dict[str, Any] = {"unavailable": dialect.reply.unavailable} if dialect.reply.unavailable else {}
             raise ProblemAnswer(504, detail, code="late", call_id=call_id, **away) from None
         except ProblemAnswer:

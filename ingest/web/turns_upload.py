@@ -68,7 +68,10 @@ async def read_upload(request: web.Request) -> Upload:
 
 
 async def _json(request: web.Request) -> dict[str, str]:
-    body = await request.read()  # the application bounds it
+    try:
+        body = await request.read()  # the application bounds it
+    except web.HTTPRequestEntityTooLarge as error:
+        raise ProblemAnswer(413, error.text or error.reason, code="too_large") from None
     try:
         found = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):

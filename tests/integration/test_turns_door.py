@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,14 +17,15 @@ from hypothesis import strategies as st
 from audio.containers import encode_wav
 from clients.turns import Answered, Problem, TurnsClient
 from ingest.tokens import issue
-from ingest.web import turns
+from ingest.web import turns, turns_kept
+from ingest.web.turns_kept import Kept
 from schema.call import CallEnded
 from schema.envelope import Event
 from schema.outbox import OutboxAudio
 from schema.stream import StreamSuperseded, TextTyped
 from schema.turn import ReplyComposed, ReplyFinished, ReplySentence, ReplyStarted, TurnTaken
 from tests.integration.test_app_doors import NOW_S, SECRETS, doors, fact, found, received, token
-from tests.support.doors import House
+from tests.support.doors import Hands, House
 from tests.support.screens import until_true
 from tests.support.sound import tone
 
@@ -91,6 +95,14 @@ class TestATurn:
             with pytest.raises(Problem) as late:
                 await app.write("hello", key="k1")
             assert (late.value.status, late.value.body["call_id"]) == (504, CALL)
+            where = "/api/calls/acme~s1/transcript"
+            assert late.value.body["detail"].endswith(where)
+            headers = {"Authorization": f"Bearer {token(scopes=('screen',))}"}
+            told = await (await h.http.get(h.base + where, headers=headers)).json()
+            assert [(line["speaker"], line["text"]) for line in told["transcript"]] == [("caller", "hello")]
+            with pytest.raises(Problem) as later:
+                await app.write("hello", key="k1")
+            assert (later.value.status, later.value.code, later.value.body["call_id"]) == (504, "late", CALL)
             monkeypatch.setattr(turns, "ANSWER_S", 30)
             again = asyncio.create_task(app.write("hello", key="k1"))
             await answers(h, await asked(h))
@@ -141,6 +153,191 @@ class TestATurn:
             with pytest.raises(Problem) as refused:
                 await turn
             assert (refused.value.status, refused.value.code) == (503, "SERVER_RESTARTING")
+
+    async def test_that_comes_to_nothing_is_told_whole_to_everybody_who_waits_for_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with doors() as h:
+            waiting = claims_of(monkeypatch)
+            asks = {"json": {"text": "hello", "call_id": "s1"}, "headers": bearing("u1", "k1")}
+            requests = [asyncio.create_task(h.http.post(h.base + "/api/turns", **asks)) for _ in range(3)]
+            stream = await asked(h)
+            await until_true(lambda: len(waiting) == 3)
+            await h.mail(fact(stream, 5, CallEnded(id="e1", call_id=CALL, reason="agent_goodbye")))
+            async with asyncio.timeout(5):
+                told = [(answer, await answer.json()) for answer in await asyncio.gather(*requests)]
+        assert [answer.status for answer, _ in told] == [409] * 3
+        assert [(body["code"], body["call_id"]) for _, body in told] == [("call_ended", CALL)] * 3
+        assert [answer.headers["Retry-After"] for answer, _ in told] == ["1"] * 3
+        assert {answer.content_type for answer, _ in told} == {"application/problem+json"}
+
+
+def bearing(user: str, key: str = "") -> dict[str, str]:
+    return {"Authorization": f"Bearer {token(user=user)}", **({"Idempotency-Key": key} if key else {})}
+
+
+def claims_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys that were asked for, as it happens."""
+    asked_for: list[str] = []
+    claim = Kept.claim
+
+    def noted(self: Kept, tenant: str, user: str, key: str, content: bytes) -> Any:
+        claimed = claim(self, tenant, user, key, content)
+        asked_for.append(key)
+        return claimed
+
+    monkeypatch.setattr(Kept, "claim", noted)
+    return asked_for
+
+
+@asynccontextmanager
+async def slow_upload(h: House, user: str) -> AsyncIterator[asyncio.Task[int]]:
+    """A request whose body does not end before the context does; its status."""
+    goes_on = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"text": '
+        await goes_on.wait()
+        yield b'" "}'
+
+    async def post() -> int:
+        headers = {**bearing(user), "Content-Type": "application/json"}
+        async with h.http.post(h.base + "/api/turns", headers=headers, data=body()) as answer:
+            return answer.status
+
+    task = asyncio.create_task(post())
+    try:
+        yield task
+        goes_on.set()
+        async with asyncio.timeout(5):
+            await task
+    except (asyncio.CancelledError, aiohttp.ClientError):
+        if not task.cancelled():
+            raise
+    finally:
+        task.cancel()
+
+
+async def knocks(h: House, user: str) -> tuple[int, str]:
+    """A turn that is none: refused for what it is where there is a place for it."""
+    async with h.http.post(h.base + "/api/turns", headers=bearing(user), json={"text": " "}) as answer:
+        return answer.status, (await answer.json())["code"]
+
+
+WRONG = ("empty_turn", "SESSION_INVALID")
+IN, OUT = (422, "empty_turn"), (429, "RATE_LIMITED")
+
+
+class TestAPlaceToUpload:
+    async def test_is_twice_a_users_and_his_again_when_he_is_done(self) -> None:
+        async with doors() as h:
+
+            async def is_full() -> bool:
+                return await knocks(h, "u1") == OUT
+
+            async with slow_upload(h, "u1") as first:
+                async with slow_upload(h, "u1") as second:
+                    await until_true(is_full)
+                    assert await knocks(h, "u2") == IN, "slow uploads of one keep nobody else out"
+                assert (await second, await knocks(h, "u1")) == (422, IN)
+            assert (await first, await knocks(h, "u1")) == (422, IN)
+
+    async def test_is_free_again_when_its_user_goes_away(self) -> None:
+        async with doors() as h:
+
+            async def is_full() -> bool:
+                return await knocks(h, "u1") == OUT
+
+            async def is_free() -> bool:
+                return await knocks(h, "u1") == IN
+
+            async with slow_upload(h, "u1") as first, slow_upload(h, "u1") as second:
+                await until_true(is_full)
+                first.cancel()
+                second.cancel()
+                await until_true(is_free)
+
+    async def test_is_waited_for_and_then_refused_when_the_server_has_none(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(turns, "UPLOADS_AT_ONCE", 1)
+        monkeypatch.setattr(turns, "AGAIN_S", 0.05)
+        async with doors() as h:
+
+            async def is_full() -> bool:
+                return await knocks(h, "u2") == OUT
+
+            async with slow_upload(h, "u1"):
+                await until_true(is_full)
+                # Who was sent away has not used up places of his own.
+                assert [await knocks(h, "u2") for _ in range(3)] == [OUT] * 3
+                monkeypatch.setattr(turns, "AGAIN_S", 30)
+                waits = asyncio.create_task(knocks(h, "u2"))
+            assert await waits == IN
+
+
+class TestAKeptAnswer:
+    """Bounded by bytes. By number and age: with the other rules of a key, among the unit tests."""
+
+    @staticmethod
+    async def given(kept: Kept, key: str, size: int) -> None:
+        entry, is_first = kept.claim("acme", "u1", key, b"body")
+        assert is_first
+        entry.answer.set_result(bytes(size))
+        await asyncio.sleep(0)  # to whoever waits for it
+
+    @staticmethod
+    def has(kept: Kept, *keys: str) -> list[bool]:
+        """Asking begins anew what was forgotten, so ask once."""
+        return [not kept.claim("acme", "u1", key, b"body")[1] for key in keys]
+
+    async def test_makes_room_the_oldest_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(turns_kept, "MOST_BYTES", 100)
+        kept = Kept(Hands())
+        for key in ("a", "b", "c"):
+            await self.given(kept, key, 40)
+        assert self.has(kept, "a", "b", "c") == [False, True, True]
+
+    async def test_is_as_old_as_its_giving_and_not_as_its_question(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(turns_kept, "MOST_BYTES", 100)
+        kept = Kept(Hands())
+        slow, _ = kept.claim("acme", "u1", "slow", b"body")
+        await self.given(kept, "a", 40)
+        slow.answer.set_result(bytes(40))
+        await asyncio.sleep(0)
+        await self.given(kept, "b", 40)
+        assert self.has(kept, "slow", "a", "b") == [True, False, True]
+
+    async def test_that_is_still_to_come_is_never_let_go(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(turns_kept, "MOST_BYTES", 100)
+        kept = Kept(Hands())
+        running, _ = kept.claim("acme", "u1", "running", b"body")
+        for number in range(10):
+            await self.given(kept, f"k{number}", 90)
+        assert self.has(kept, "running", "k8", "k9") == [True, False, True]
+        assert not running.answer.done()
+
+    async def test_that_was_given_last_stays_however_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(turns_kept, "MOST_BYTES", 100)
+        kept = Kept(Hands())
+        await self.given(kept, "small", 10)
+        await self.given(kept, "large", 1_000)
+        kept.claim("acme", "u1", "running", b"body")
+        assert self.has(kept, "large") == [True]
+        await self.given(kept, "next", 10)
+        assert self.has(kept, "small", "large", "next") == [False, False, True]
+
+    async def test_that_was_let_go_takes_no_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(turns_kept, "MOST_BYTES", 100)
+        hands = Hands()
+        kept = Kept(hands)
+        for key in ("old", "released"):
+            await self.given(kept, key, 50)
+        kept.release("acme", "u1", "released")
+        hands.at += turns_kept.KEPT_MS
+        for key in ("a", "b"):
+            await self.given(kept, key, 50)
+        assert self.has(kept, "a", "b") == [True, True]
 
 
 class TestARequest:
@@ -198,6 +395,7 @@ class TestARequest:
             answer = await h.http.post(h.base + "/api/turns", headers=headers, **body)
             assert answer.status == status, await answer.text()
             assert answer.content_type == "application/problem+json"
+            assert (await answer.json())["code"] in ("bad_type", "bad_body", "bad_format", "too_large", *WRONG)
 
     @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -15,9 +16,18 @@ from projections.as_of import as_of
 from projections.database import open_database
 from projections.errors import AmbiguousCall, NoSuchCall
 from projections.finding import CallFilter
-from projections.queries import call_details, call_state, find_call, list_calls, unapplied
+from projections.queries import (
+    call_details,
+    call_state,
+    find_call,
+    first_position,
+    list_calls,
+    oldest_live,
+    unapplied,
+)
 from projections.results import CallState
 from projections.show import calls_json, moment, show_json
+from tests.support.databases import Database, opened
 from tests.support.events import BEGAN_AT, Tape, a_whole_call, an_exchange
 
 
@@ -211,3 +221,58 @@ async def test_records_that_no_table_could_take_are_listed() -> None:
 def test_a_moment_is_said_in_utc() -> None:
     assert moment(1_770_000_000_001) == "2026-02-02T02:40:00.001Z"
     assert moment(None) is None
+
+
+def meanwhile(database: Database, work: Callable[[Database], Any]) -> None:
+    """Once, after the first statement of the next question, as another process would."""
+
+    def done() -> None:
+        with opened(database.url) as other:
+            work(other)
+
+    def after(*_given: Any) -> None:
+        another = threading.Thread(target=done)
+        another.start()
+        another.join()
+
+    event.listen(database.engine.sync_engine, "after_cursor_execute", after, once=True)
+
+
+def begun_late() -> tuple[Tape, int]:
+    """A call that is over, then one that goes on; where the second begins."""
+    tape = a_whole_call("CA1")
+    begins = len(tape.records)
+    tape.call_id = "CA2"
+    tape.say("call.started")
+    an_exchange(tape, "hello", "Good day.")
+    return tape, begins
+
+
+def test_where_a_call_begins_is_known_and_of_another_from_where_on(database: Database) -> None:
+    tape, begins = begun_late()
+    database.apply(tape.records)
+
+    assert database.run(lambda engine: first_position(engine, "CA2", 0)) == begins
+    assert database.run(lambda engine: first_position(engine, "CA1", 0)) == 0
+    assert database.run(lambda engine: first_position(engine, "CA3", 0)) == len(tape.records)
+    assert database.run(lambda engine: first_position(engine, "CA3", 1)) == 0
+    assert database.run(lambda engine: oldest_live(engine, 0)) == begins
+    assert database.run(lambda engine: oldest_live(engine, 1)) == 0
+
+
+def test_a_call_that_is_projected_while_one_asks_for_it_begins_nowhere_later(database: Database) -> None:
+    tape, begins = begun_late()
+    database.apply(tape.records[:begins])
+    meanwhile(database, lambda other: other.apply(tape.records))
+
+    assert database.run(lambda engine: first_position(engine, "CA2", 0)) <= begins
+    assert database.run(lambda engine: first_position(engine, "CA3", 0)) == len(tape.records), "it was projected"
+
+
+def test_a_live_call_that_is_projected_while_one_asks_for_the_oldest_is_not_missed(database: Database) -> None:
+    tape, begins = begun_late()
+    database.apply(tape.records[:begins])
+    meanwhile(database, lambda other: other.apply(tape.records))
+
+    assert database.run(lambda engine: oldest_live(engine, 0)) <= begins
+    assert database.run(lambda engine: first_position(engine, "CA3", 0)) == len(tape.records), "it was projected"
