@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -13,6 +15,7 @@ import structlog
 
 from calltape import world
 from calltape.limits import ingest_config
+from calltape.settings import Settings
 from calltape.terminal import Refused
 from calltape.wiring import House
 from ingest.app import Ingest
@@ -45,35 +48,51 @@ async def opened_ingest(
     breaks is told by `house.failed`, like a role's.
     Needs no database: what the read models cannot say, the log says.
     """
-    settings = house.settings
-    config = ingest_config(settings, dev=dev)
-    engine = house.database_as_it_is()
-    ingest = Ingest(
-        config,
-        house.log,
-        now=world.now_ms,
-        clock=world.clock_ms,
-        new_id=world.new_id,
-        numbers=load_numbers(settings.numbers, agent=config.agent),
-        read_model=_standing_of(engine),
-        first_position=_first_position_of(engine, await house.log.partitions(EVENTS.name)),
-        oldest_live=_oldest_live_of(engine),
-    )
+    ingest = await _doors_of(house, dev=dev)
     async with _entered(ingest):
         ingest.failed.add_done_callback(partial(_tell, house))
-        try:
-            port = await ingest.start(settings.host, settings.port, listening=listening)
-        except OSError as error:
-            raise Refused(
-                f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): is another server running? "
-                "Choose another with CALLTAPE_PORT"
-            ) from error
+        port = await _started(ingest, house.settings, listening)
         try:
             yield port
         finally:
             # Who cannot hear the log any more keeps no caller waiting for a quiet moment.
             if not (is_hasty() or ingest.failed.done()):
                 await ingest.drain(is_relieved=is_relieved())
+
+
+async def _doors_of(house: House, *, dev: bool) -> Ingest:
+    config = ingest_config(house.settings, dev=dev)
+    engine = house.database_as_it_is()
+    return Ingest(
+        config,
+        house.log,
+        now=world.now_ms,
+        clock=world.clock_ms,
+        new_id=world.new_id,
+        numbers=load_numbers(house.settings.numbers, agent=config.agent),
+        read_model=_standing_of(engine),
+        first_position=_first_position_of(engine, await house.log.partitions(EVENTS.name)),
+        oldest_live=_oldest_live_of(engine),
+    )
+
+
+async def _started(ingest: Ingest, settings: Settings, listening: socket | None) -> int:
+    """The port. Raises Refused when it cannot be had."""
+    try:
+        return await ingest.start(settings.host, settings.port, listening=listening)
+    except OSError as error:
+        raise _no_port(settings, error) from error
+
+
+def _no_port(settings: Settings, error: OSError) -> Refused:
+    place = f"{settings.host}:{settings.port}"
+    if error.errno == errno.EADDRINUSE:
+        # The loop's own words for it repeat the address.
+        why = os.strerror(error.errno)
+        return Refused(
+            f"cannot listen on {place} ({why}): is another server running? Choose another with CALLTAPE_PORT"
+        )
+    return Refused(f"cannot listen on {place} ({error.strerror}): correct CALLTAPE_HOST or CALLTAPE_PORT")
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ import base64
 import json
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -171,36 +172,42 @@ async def place_load(
     audio: mu-law that every caller says over and over (default silence);
     stamp_every: every so many frames one carries a stamp whose echo is timed.
     """
-    now = clock
     payloads = _payloads(audio)
-    loaded = [_LoadedCall(call, stamp_every, payloads, now) for call in calls]
-    refused: dict[int, int] = {}
-    gate = asyncio.Semaphore(connecting_at_once)
-
-    async def open_one(one: _LoadedCall) -> None:
-        async with gate:
-            try:
-                one.socket = await connect(one.call.url, one.call.headers, new_key(), one.receive)
-            except (HandshakeError, OSError) as error:
-                status = getattr(error, "status", 0)
-                refused[status] = refused.get(status, 0) + 1
-                return
-            one.begin()
-
-    async with asyncio.TaskGroup() as tasks:
-        for one in loaded:
-            tasks.create_task(open_one(one))
+    loaded = [_LoadedCall(call, stamp_every, payloads, clock) for call in calls]
+    refused = await _connect_all(loaded, new_key, connecting_at_once)
     late_ms: array[float] = array("d")
     try:
-        began = now()
-        await _beat(loaded, seconds, now, late_ms)
-        elapsed = now() - began
+        began = clock()
+        await _beat(loaded, seconds, clock, late_ms)
+        elapsed = clock() - began
         await asyncio.sleep(_LAST_ECHOES_S)
         closed_early = sum(one.socket is not None and one.socket.closed for one in loaded)
     finally:
         for one in loaded:
             one.stop()
     return _report(loaded, refused, closed_early, elapsed, late_ms)
+
+
+async def _connect_all(
+    loaded: Sequence[_LoadedCall], new_key: Callable[[], bytes], connecting_at_once: int
+) -> dict[int, int]:
+    """Those that were refused: HTTP status (0: none came) -> how many calls."""
+    refused: Counter[int] = Counter()
+    gate = asyncio.Semaphore(connecting_at_once)
+
+    async def connect_one(one: _LoadedCall) -> None:
+        async with gate:
+            try:
+                one.socket = await connect(one.call.url, one.call.headers, new_key(), one.receive)
+            except (HandshakeError, OSError) as error:
+                refused[getattr(error, "status", 0)] += 1
+                return
+            one.begin()
+
+    async with asyncio.TaskGroup() as tasks:
+        for one in loaded:
+            tasks.create_task(connect_one(one))
+    return dict(refused)
 
 
 async def _beat(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calltape.commands.read_models import opened_read_models
 from calltape.terminal import AsJson, Refused, emit, say, table
 
 if TYPE_CHECKING:
@@ -73,12 +74,7 @@ def _moment(given: str, option: str) -> int | None:
 
 
 async def _page(wanted: CallFilter, limit: int) -> CallPage:
-    from calltape.settings import settings
-    from projections.database import open_database
     from projections.queries import list_calls
 
-    engine = open_database(settings().database_url)
-    try:
+    async with opened_read_models() as engine:
         return await list_calls(engine, wanted, limit=limit)
-    finally:
-        await engine.dispose()

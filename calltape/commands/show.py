@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calltape.commands.read_models import opened_read_models
 from calltape.terminal import AsJson, Refused, emit, say, table
 
 if TYPE_CHECKING:
@@ -83,15 +84,10 @@ def _clock(ms: int | None) -> str:
 
 
 async def _now(call: str) -> CallDetails:
-    from calltape.settings import settings
-    from projections.database import open_database
     from projections.queries import call_details
 
-    engine = open_database(settings().database_url)
-    try:
+    async with opened_read_models() as engine:
         return await call_details(engine, call)
-    finally:
-        await engine.dispose()
 
 
 async def _as_of(call: str, at: str) -> CallDetails:

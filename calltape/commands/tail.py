@@ -11,7 +11,7 @@ from calltape.terminal import AsJson, Refused, emit_line, say
 from projections.show import moment
 
 if TYPE_CHECKING:
-    from eventlog.port import Log, Reader, Record
+    from eventlog.port import Reader, Record
 
 # Fields that every event has; the readable form leaves them out.
 ENVELOPE = frozenset(
@@ -41,12 +41,17 @@ async def _tail(call: str, *, as_json: bool, from_start: bool, follow: bool) -> 
         begins = {part: await log.begin(EVENTS.name, part) for part in parts} if from_start else ends
         reader = log.reader(EVENTS.name, begins)
         try:
-            await _print_all(log, reader, call, as_json=as_json, until=None if follow else ends)
+            found = await _print_all(reader, call, as_json=as_json, until=None if follow else ends)
         finally:
             await reader.close()
+    if call and not found and from_start:
+        raise Refused(f"no event of a call whose id begins with {call!r} is on the log")
+    if call and not found:
+        raise Refused(f"no call whose id begins with {call!r} has a new event: --from-start prints the older ones")
 
 
-async def _print_all(log: Log, reader: Reader, call: str, *, as_json: bool, until: dict[int, int] | None) -> None:
+async def _print_all(reader: Reader, call: str, *, as_json: bool, until: dict[int, int] | None) -> bool:
+    """Whether there was one; without `until` it goes on for ever."""
     matched = ""
     while until is None or any(reader.positions()[part] < end for part, end in until.items()):
         for record in await reader.read(wait_ms=1000):
@@ -58,8 +63,7 @@ async def _print_all(log: Log, reader: Reader, call: str, *, as_json: bool, unti
                 raise Refused(f"several calls begin with {call!r}: give more of {matched} or {record.key}")
             matched = record.key
             _print(record, as_json=as_json)
-    if call and not matched:
-        raise Refused(f"no event of a call whose id begins with {call!r} is on the log")
+    return bool(matched)
 
 
 def _print(record: Record, *, as_json: bool) -> None:

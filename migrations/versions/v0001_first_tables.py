@@ -12,6 +12,57 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _add_admissions()
+    _add_calls()
+    _add_failures()
+    _add_positions()
+    _add_action_items()
+    _add_key_points()
+    _add_recordings()
+    _add_replies()
+    _add_speech_moments()
+    _add_stream_measurements()
+    _add_streams()
+    _add_summaries()
+    _add_tools()
+    _add_transcript_lines()
+    _add_turns()
+
+
+def downgrade() -> None:
+    op.drop_index(op.f("ix_turns_life"), table_name="turns")
+    op.drop_table("turns")
+    op.drop_index(op.f("ix_transcript_lines_reply_sentence"), table_name="transcript_lines")
+    op.drop_index(op.f("ix_transcript_lines_life"), table_name="transcript_lines")
+    op.drop_table("transcript_lines")
+    op.drop_index(op.f("ix_tools_returned"), table_name="tools")
+    op.drop_index(op.f("ix_tools_life"), table_name="tools")
+    op.drop_table("tools")
+    op.drop_table("summaries")
+    op.drop_table("streams")
+    op.drop_table("stream_measurements")
+    op.drop_index(op.f("ix_speech_moments_life"), table_name="speech_moments")
+    op.drop_table("speech_moments")
+    op.drop_index(op.f("ix_replies_turn"), table_name="replies")
+    op.drop_index(op.f("ix_replies_life"), table_name="replies")
+    op.drop_table("replies")
+    op.drop_index(op.f("ix_recordings_life"), table_name="recordings")
+    op.drop_table("recordings")
+    op.drop_table("key_points")
+    op.drop_index(op.f("ix_action_items_life"), table_name="action_items")
+    op.drop_table("action_items")
+    op.drop_table("positions")
+    op.drop_index(op.f("ix_failures_stage"), table_name="failures")
+    op.drop_index(op.f("ix_failures_life"), table_name="failures")
+    op.drop_table("failures")
+    op.drop_index(op.f("ix_calls_tenant_id_started_at"), table_name="calls")
+    op.drop_index(op.f("ix_calls_started_at"), table_name="calls")
+    op.drop_index(op.f("ix_calls_call_id"), table_name="calls")
+    op.drop_table("calls")
+    op.drop_table("admissions")
+
+
+def _add_admissions() -> None:
     op.create_table(
         "admissions",
         sa.Column("call_id", sa.String(), nullable=False),
@@ -24,6 +75,9 @@ def upgrade() -> None:
         sa.Column("superseded", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("call_id", name=op.f("pk_admissions")),
     )
+
+
+def _add_calls() -> None:
     op.create_table(
         "calls",
         sa.Column("life", sa.String(), nullable=False),
@@ -63,6 +117,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_calls_call_id"), "calls", ["call_id"], unique=False)
     op.create_index(op.f("ix_calls_started_at"), "calls", ["started_at"], unique=False)
     op.create_index(op.f("ix_calls_tenant_id_started_at"), "calls", ["tenant_id", "started_at"], unique=False)
+
+
+def _add_failures() -> None:
     op.create_table(
         "failures",
         sa.Column("partition", sa.Integer(), autoincrement=False, nullable=False),
@@ -79,6 +136,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_failures_life"), "failures", ["life"], unique=False)
     op.create_index(op.f("ix_failures_stage"), "failures", ["stage"], unique=False)
+
+
+def _add_positions() -> None:
     op.create_table(
         "positions",
         sa.Column("projection", sa.String(), nullable=False),
@@ -86,6 +146,9 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("projection", "partition", name=op.f("pk_positions")),
     )
+
+
+def _add_action_items() -> None:
     op.create_table(
         "action_items",
         sa.Column("id", sa.String(), nullable=False),
@@ -105,6 +168,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_action_items")),
     )
     op.create_index(op.f("ix_action_items_life"), "action_items", ["life"], unique=False)
+
+
+def _add_key_points() -> None:
     op.create_table(
         "key_points",
         sa.Column("life", sa.String(), nullable=False),
@@ -115,6 +181,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["life"], ["calls.life"], name=op.f("fk_key_points_life_calls"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("life", "revision", "number", name=op.f("pk_key_points")),
     )
+
+
+def _add_recordings() -> None:
     op.create_table(
         "recordings",
         sa.Column("id", sa.String(), nullable=False),
@@ -129,6 +198,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_recordings")),
     )
     op.create_index(op.f("ix_recordings_life"), "recordings", ["life"], unique=False)
+
+
+def _add_replies() -> None:
     op.create_table(
         "replies",
         sa.Column("id", sa.String(), nullable=False),
@@ -163,6 +235,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_replies_life"), "replies", ["life"], unique=False)
     op.create_index(op.f("ix_replies_turn"), "replies", ["turn"], unique=False)
+
+
+def _add_speech_moments() -> None:
     op.create_table(
         "speech_moments",
         sa.Column("id", sa.String(), nullable=False),
@@ -174,6 +249,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_speech_moments")),
     )
     op.create_index(op.f("ix_speech_moments_life"), "speech_moments", ["life"], unique=False)
+
+
+def _add_stream_measurements() -> None:
     op.create_table(
         "stream_measurements",
         sa.Column("life", sa.String(), nullable=False),
@@ -196,6 +274,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("life", "stream", name=op.f("pk_stream_measurements")),
     )
+
+
+def _add_streams() -> None:
     op.create_table(
         "streams",
         sa.Column("life", sa.String(), nullable=False),
@@ -222,6 +303,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["life"], ["calls.life"], name=op.f("fk_streams_life_calls"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("life", "stream", name=op.f("pk_streams")),
     )
+
+
+def _add_summaries() -> None:
     op.create_table(
         "summaries",
         sa.Column("life", sa.String(), nullable=False),
@@ -236,6 +320,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["life"], ["calls.life"], name=op.f("fk_summaries_life_calls"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("life", "revision", name=op.f("pk_summaries")),
     )
+
+
+def _add_tools() -> None:
     op.create_table(
         "tools",
         sa.Column("id", sa.String(), nullable=False),
@@ -256,6 +343,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_tools_life"), "tools", ["life"], unique=False)
     op.create_index(op.f("ix_tools_returned"), "tools", ["returned"], unique=False)
+
+
+def _add_transcript_lines() -> None:
     op.create_table(
         "transcript_lines",
         sa.Column("id", sa.String(), nullable=False),
@@ -285,6 +375,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_transcript_lines_life"), "transcript_lines", ["life"], unique=False)
     op.create_index(op.f("ix_transcript_lines_reply_sentence"), "transcript_lines", ["reply", "sentence"], unique=False)
+
+
+def _add_turns() -> None:
     op.create_table(
         "turns",
         sa.Column("id", sa.String(), nullable=False),
@@ -302,36 +395,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_turns")),
     )
     op.create_index(op.f("ix_turns_life"), "turns", ["life"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_index(op.f("ix_turns_life"), table_name="turns")
-    op.drop_table("turns")
-    op.drop_index(op.f("ix_transcript_lines_reply_sentence"), table_name="transcript_lines")
-    op.drop_index(op.f("ix_transcript_lines_life"), table_name="transcript_lines")
-    op.drop_table("transcript_lines")
-    op.drop_index(op.f("ix_tools_returned"), table_name="tools")
-    op.drop_index(op.f("ix_tools_life"), table_name="tools")
-    op.drop_table("tools")
-    op.drop_table("summaries")
-    op.drop_table("streams")
-    op.drop_table("stream_measurements")
-    op.drop_index(op.f("ix_speech_moments_life"), table_name="speech_moments")
-    op.drop_table("speech_moments")
-    op.drop_index(op.f("ix_replies_turn"), table_name="replies")
-    op.drop_index(op.f("ix_replies_life"), table_name="replies")
-    op.drop_table("replies")
-    op.drop_index(op.f("ix_recordings_life"), table_name="recordings")
-    op.drop_table("recordings")
-    op.drop_table("key_points")
-    op.drop_index(op.f("ix_action_items_life"), table_name="action_items")
-    op.drop_table("action_items")
-    op.drop_table("positions")
-    op.drop_index(op.f("ix_failures_stage"), table_name="failures")
-    op.drop_index(op.f("ix_failures_life"), table_name="failures")
-    op.drop_table("failures")
-    op.drop_index(op.f("ix_calls_tenant_id_started_at"), table_name="calls")
-    op.drop_index(op.f("ix_calls_started_at"), table_name="calls")
-    op.drop_index(op.f("ix_calls_call_id"), table_name="calls")
-    op.drop_table("calls")
-    op.drop_table("admissions")

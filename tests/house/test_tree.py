@@ -16,8 +16,13 @@ LONGEST_TEST_FILE = 600
 LONGEST_FUNCTION = 40
 # file -> why it may be longer
 LONGER_FILES = {
-    "migrations/versions/v0001_first_tables.py": "a list of tables; a migration is never changed again",
+    "migrations/versions/v0001_first_tables.py": "a list of tables; what a migration makes never changes again",
     "projections/tables.py": "a list of tables; nothing in it runs",
+}
+# function -> why it may be longer
+LONGER_FUNCTIONS = {
+    "calltape/commands/call.py call": "a command's options are its documentation",
+    "tests/integration/test_ingest_calls.py test_a_call_passes_end_to_end": "one call, told from beginning to end",
 }
 SPEAKING = ("calltape/terminal.py",)
 # A class of one letter each, so that this file does not find itself.
@@ -38,7 +43,8 @@ def test_no_path_of_a_machine_and_no_registry_is_named() -> None:
 
 
 def test_files_can_be_read_in_a_sitting() -> None:
-    long = [named(path) for path in python_files(*PACKAGES, "benchmarks") if _lines(path) > LONGEST_FILE]
+    read_whole = [*python_files(*PACKAGES, "benchmarks"), *(path for path in files() if path.suffix == ".js")]
+    long = [named(path) for path in read_whole if _lines(path) > LONGEST_FILE]
     long += [named(path) for path in python_files("tests") if _lines(path) > LONGEST_TEST_FILE]
     assert sorted(long) == sorted(LONGER_FILES), "split it, or say in LONGER_FILES why not"
 
@@ -49,18 +55,18 @@ def _lines(path: Path) -> int:
 
 def test_functions_are_short() -> None:
     long = [
-        f"{named(path)}:{node.lineno} {node.name}"
-        for path in python_files(*PACKAGES)
-        if named(path) not in LONGER_FILES
+        f"{named(path)} {node.name}"
+        for path in files()
+        if path.suffix == ".py"
         for node in ast.walk(parsed(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _size(node) > LONGEST_FUNCTION
     ]
-    assert long == []
+    assert sorted(long) == sorted(LONGER_FUNCTIONS), "split it, or say in LONGER_FUNCTIONS why not"
 
 
 def _size(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Without the signature: a command's options are its documentation."""
-    return (node.end_lineno or 0) - node.body[0].lineno + 1
+    """Lines from `def` to its end; what decorates it, such as a table of a test's cases, is not read with it."""
+    return (node.end_lineno or 0) - node.lineno + 1
 
 
 @pytest.mark.parametrize("package", PACKAGES)

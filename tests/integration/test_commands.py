@@ -123,6 +123,7 @@ def test_a_tail_prints_every_event_with_its_place(taped: Shell) -> None:
         (("show", CALL, "--at", "noon"), "is no position"),
         (("show", CALL, "--at", "7.999999"), "has no event at"),
         (("tail", "XX", "--from-start", "--no-follow"), "begins with 'XX'"),
+        (("tail", CALL, "--no-follow"), "--from-start prints the older ones"),
     ],
 )
 def test_what_is_not_there_is_said_in_one_sentence(taped: Shell, arguments: tuple[str, ...], said: str) -> None:
@@ -139,7 +140,8 @@ def test_reading_begins_no_empty_log(shell: Shell) -> None:
 
 def test_calls_of_a_database_that_was_never_made_ask_for_it(shell: Shell) -> None:
     done = shell("calls")
-    assert done.returncode == 1 and "calltape migrate" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "calltape migrate" in done.stderr and "there is no database at" in done.stderr
+    assert list(shell.folder.iterdir()) == []
 
 
 def test_migrating_twice_changes_nothing_the_second_time(shell: Shell) -> None:
@@ -245,6 +247,13 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(shell: Shell) -> None:
         done = shell("call", "--unsigned", "--say", "hi", "--rest-port", port)
     assert done.returncode == 1
     assert "choose another" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_server_whose_port_is_taken_says_how_to_choose_another(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = shell("serve", "--dev", CALLTAPE_PORT=str(taken.getsockname()[1]))
+    assert done.returncode == 1 and "Choose another with CALLTAPE_PORT" in done.stderr
+    assert done.stderr.count("127.0.0.1") == 1
 
 
 def test_a_server_is_named_by_its_address(shell: Shell) -> None:

@@ -17,6 +17,21 @@ from schema.turn import ReplyInterrupted, ReplyStarted
 from tests.support.doors import CALL, STOP, STREAM, begun, close_of, house, media
 
 
+def sentence(stream: str, *, size: int) -> OutboxAudio:
+    """The only one of the reply r1, as so many bytes of mu-law."""
+    return OutboxAudio(
+        call_id=CALL,
+        stream=stream,
+        reply="r1",
+        sentence=0,
+        sentence_id="s1",
+        offset_ms=0,
+        take=7,
+        payload=b"\x55" * size,
+        last=True,
+    )
+
+
 async def test_a_call_passes_end_to_end() -> None:
     async with house() as h:
         ws, stream = await begun(h)
@@ -25,17 +40,7 @@ async def test_a_call_passes_end_to_end() -> None:
         started = ReplyStarted(id="r1", call_id=CALL, role="conversation", why="greeting")
         await h.mail(
             OutboxFact(call_id=CALL, stream=stream, position=7, body=encode(started)),
-            OutboxAudio(
-                call_id=CALL,
-                stream=stream,
-                reply="r1",
-                sentence=0,
-                sentence_id="s1",
-                offset_ms=0,
-                take=7,
-                payload=b"\x55" * 1600,
-                last=True,
-            ),
+            sentence(stream, size=1600),
         )
         said: list[dict[str, Any]] = []
         while sum(len(base64.b64decode(m["media"]["payload"])) for m in said if m["event"] == "media") < 1600:
@@ -69,17 +74,7 @@ async def test_a_call_passes_end_to_end() -> None:
 async def test_an_interrupted_reply_is_cleared_at_once() -> None:
     async with house() as h:
         ws, stream = await begun(h)
-        audio = OutboxAudio(
-            call_id=CALL,
-            stream=stream,
-            reply="r1",
-            sentence=0,
-            sentence_id="s1",
-            offset_ms=0,
-            take=7,
-            payload=b"\x55" * 16_000,
-            last=True,
-        )
+        audio = sentence(stream, size=16_000)
         cut = ReplyInterrupted(id="i1", call_id=CALL, role="conversation", reply="r1")
         await h.mail(audio)
         await h.events("playback.started")
