@@ -35,12 +35,19 @@ def announcement(settings: Settings, *, dev: bool, port: int) -> Iterator[str]:
     local = f"http://{host}:{port}"
     base = settings.public_url or local
     yield f"calltape listens at {local}" + (" (--dev: unsigned calls are taken)" if dev else "")
-    yield f"Webhook to paste into the Twilio console (A call comes in, HTTP POST): {base}/twilio/voice"
-    yield f"Call status changes (HTTP POST): {base}/twilio/status"
-    for door in doors(ingest_config(settings, dev=dev)):
+    found = {door.name: door for door in doors(ingest_config(settings, dev=dev))}
+    if base == local:
+        yield f"Webhook {local}/twilio/voice: a carrier reaches it once CALLTAPE_PUBLIC_URL is what the world calls us"
+    else:
+        yield f"Webhook to paste into the Twilio console (A call comes in, HTTP POST): {base}/twilio/voice"
+        yield f"Call status changes (HTTP POST): {base}/twilio/status"
+    for door in found.values():
         state = f"open at {', '.join(door.paths)}" if door.is_open else f"shut: {door.why}"
         yield f"Door {door.name}: {state}"
     yield f"Health: {local}/healthz  {local}/readyz  {local}/metrics"
+    if found["browser"].is_open:
+        yield f"Talk in the browser: {local}/talk  Watch live calls: {local}/screen"
     if dev:
         yield f"A token for the app doors: curl {local}/dev/token"
-        yield f"Try it: calltape call --unsigned --to {local} --say 'remind me to pay the rent on monday'"
+        words = "--say 'remind me to pay the rent on monday' --say 'yes that is right'"
+        yield f"Try it: calltape call --unsigned --to {local} {words}"

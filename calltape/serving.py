@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -16,7 +14,7 @@ import structlog
 from calltape import world
 from calltape.limits import ingest_config
 from calltape.settings import Settings
-from calltape.terminal import Refused
+from calltape.terminal import Refused, no_port
 from calltape.wiring import House
 from ingest.app import Ingest
 from ingest.numbers import load_numbers
@@ -81,18 +79,7 @@ async def _started(ingest: Ingest, settings: Settings, listening: socket | None)
     try:
         return await ingest.start(settings.host, settings.port, listening=listening)
     except OSError as error:
-        raise _no_port(settings, error) from error
-
-
-def _no_port(settings: Settings, error: OSError) -> Refused:
-    place = f"{settings.host}:{settings.port}"
-    if error.errno == errno.EADDRINUSE:
-        # The loop's own words for it repeat the address.
-        why = os.strerror(error.errno)
-        return Refused(
-            f"cannot listen on {place} ({why}): is another server running? Choose another with CALLTAPE_PORT"
-        )
-    return Refused(f"cannot listen on {place} ({error.strerror}): correct CALLTAPE_HOST or CALLTAPE_PORT")
+        raise no_port(settings.host, settings.port, error) from error
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ import structlog
 from calltape.crew import Crew
 from calltape.keeper import Keeper, Post
 from calltape.settings import Settings
-from calltape.terminal import Refused
+from calltape.terminal import Refused, no_port
 from calltape.wiring import ROLES
 
 logger = structlog.get_logger()
@@ -133,10 +133,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise Refused(
-            f"cannot listen on {host}:{port} ({error.strerror}): is another server running? "
-            "Choose another with CALLTAPE_PORT"
-        ) from error
+        raise no_port(host, port, error) from error
 
 
 __all__ = ["Keeper", "Post", "counted", "listen", "metrics_line", "posts", "supervise"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
@@ -19,6 +21,16 @@ class Refused(Exception):
     def __init__(self, message: str, *, code: int = 1) -> None:
         super().__init__(message)
         self.code = code
+
+
+def no_port(host: str, port: int, error: OSError) -> Refused:
+    """What to do when the doors' port cannot be had."""
+    if error.errno == errno.EADDRINUSE:
+        # The loop's own words for it repeat the address.
+        why, advice = os.strerror(error.errno), "is another server running? Choose another with CALLTAPE_PORT"
+    else:
+        why, advice = str(error.strerror), "correct CALLTAPE_HOST or CALLTAPE_PORT"
+    return Refused(f"cannot listen on {host}:{port} ({why}): {advice}")
 
 
 def emit(value: Any) -> None:

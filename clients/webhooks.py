@@ -87,7 +87,9 @@ class Webhooks:
         try:
             status, text = await self._request(url, fields, method)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise WebhookError(f"{self._base} does not answer {urlsplit(url).path} ({error!r})", None) from error
+            why = getattr(error, "strerror", "") or str(error) or type(error).__name__
+            advice = "is `calltape serve` running there?"
+            raise WebhookError(f"{self._base} does not answer {urlsplit(url).path} ({why}): {advice}", None) from error
         if status >= 300:
             raise WebhookError(f"{urlsplit(url).path} answered HTTP {status}: {text[:200]}", status)
         return text

@@ -23,6 +23,12 @@ CARRIER = "twilio"
 DOORS = (CARRIER, *APP_DOORS, TURNS)
 # An account of nobody's, for a server that does not check (`serve --dev`).
 NO_ACCOUNT = "AC" + 32 * "0"
+RestPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=65535, help="Serve the carrier's REST for calls on this port (0: any), for CALLTAPE_TWILIO_API."
+    ),
+]
 
 
 def call(
@@ -46,20 +52,12 @@ def call(
     heard: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write what the caller heard (WAV).")
     ] = None,
-    rest_port: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, help="Serve the carrier's REST for calls on this port (0: any), for CALLTAPE_TWILIO_API."
-        ),
-    ] = None,
+    rest_port: RestPort = None,
     unsigned: Annotated[bool, typer.Option("--unsigned", help="Sign nothing, for a server in --dev.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Place a simulated call, by phone or through an app's door: connect, speak, listen, hang up."""
-    if not to.startswith(("http://", "https://")):
-        raise Refused(f"--to {to!r} is no address: give one such as http://127.0.0.1:8080", code=2)
-    if door not in DOORS:
-        raise Refused(f"unknown door {door!r}: use one of {', '.join(DOORS)}", code=2)
+    _require_known(to, door)
     played, on_event = _script(words or [], wav or [], script), _quiet if as_json else _print
     folder = _folder_for(heard)
     if door == CARRIER:
@@ -72,6 +70,13 @@ def call(
     _tell(report, path, as_json=as_json)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _require_known(to: str, door: str) -> None:
+    if not to.startswith(("http://", "https://")):
+        raise Refused(f"--to {to!r} is no address: give one such as http://127.0.0.1:8080", code=2)
+    if door not in DOORS:
+        raise Refused(f"unknown door {door!r}: use one of {', '.join(DOORS)}", code=2)
 
 
 def _carrier(to: str, *, caller: str, number: str, unsigned: bool) -> CarrierConfig:
