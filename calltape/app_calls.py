@@ -24,10 +24,11 @@ TOKEN_S = 3_600
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """Who calls: `tenant` is the token's, `session` names the call."""
+    """Who calls: `tenant` is the token's, `session` names the call. `token`: for a door that wants it said again."""
 
     tenant: str
     session: str
+    token: str = ""
 
 
 def _mobile(app: App) -> Wire:
@@ -54,11 +55,18 @@ def _browser(app: App) -> Wire:
     return BrowserWire(tenant=app.tenant, session=app.session)
 
 
+def _socketio(app: App) -> Wire:
+    from clients.socketio_wire import SocketioWire
+
+    return SocketioWire(tenant=app.tenant, session=app.session, token=app.token)
+
+
 APP_DOORS: Mapping[str, Callable[[App], Wire]] = {
     "mobile": _mobile,
     "call": _call_control,
     "raw": _raw,
     "browser": _browser,
+    "socketio": _socketio,
 }
 
 
@@ -76,7 +84,7 @@ async def place(
     from calltape.world import chance, new_hex
     from clients.app import AppCall, AppConfig
 
-    wire = APP_DOORS[door](App(tenant, new_hex()))
+    wire = APP_DOORS[door](App(tenant, new_hex(), token))
     return await AppCall(AppConfig(to, token), wire, voice=voice, jitter=chance, on_event=on_event).run(script)
 
 

@@ -23,7 +23,7 @@ from clients.sound import SAMPLE_RATE
 from clients.stream import MediaStream, StreamIds
 from clients.strict import Violation
 from clients.ticker import Ticker
-from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Trouble, Wire
+from clients.wire import APP_RATE, Answer, Broken, Cut, Left, Meant, Named, Over, Speech, Trouble, Wire
 
 LONGEST_WAIT_S = 30.0
 # A server that is gone for longer has given the call up: its grace is 45 s.
@@ -77,10 +77,17 @@ class AppStream(MediaStream):
         super().__init__(socket, StreamIds("app", wire.call_id, ""))
         self.is_over = False
         self.retry_after_s = 0.0
+        self._close_code = 0  # the protocol's own; 0: the socket's counts
+        self._left = asyncio.Event()
         self._gone = asyncio.Event()
         self._wire = wire
         self._line = line
         self._up, self._down = Rate(APP_RATE), Rate(SAMPLE_RATE)
+
+    @property
+    def close_code(self) -> int:
+        """How it ended; 1006 where nobody said so."""
+        return self._close_code or self._socket.close_code or 1006
 
     def begin(self, parameters: dict[str, str]) -> None:
         self._tell(self._wire.hello())
@@ -103,10 +110,19 @@ class AppStream(MediaStream):
                 for message in self._translate(meant):
                     receive(json.dumps(message))
 
+        leaving = asyncio.create_task(self._leave(), name=f"app {self.ids.call_sid} leaves")
         try:
-            return await super().run(translated)
+            ended = await super().run(translated)
+            return f"closed {self._close_code}" if self._close_code and not self._stopped else ended
         finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
             self._gone.set()
+
+    async def _leave(self) -> None:
+        """The server has gone from the protocol: the socket under it is closed by us."""
+        await self._left.wait()
+        await self._socket.close()
 
     async def finish(self) -> None:
         """Say goodbye, and wait for the server to end the call."""
@@ -120,8 +136,8 @@ class AppStream(MediaStream):
         await self._socket.close()
 
     def _tell(self, messages: Sequence[str | bytes]) -> None:
-        for message in messages:
-            self._write(message)
+        if messages:
+            self._write(*messages)
 
     def _translate(self, meant: Meant) -> list[dict[str, object]]:
         line, sid = self._line, self.ids.stream_sid
@@ -142,6 +158,11 @@ class AppStream(MediaStream):
                     line.fail(f"{code}: {message}")
             case Over():
                 self.is_over = True
+            case Answer(frames):
+                self._tell(frames)
+            case Left(code):
+                self._close_code = code
+                self._left.set()
             case Broken(text):
                 line.broke(Violation(0, text))
             case _:
@@ -216,7 +237,7 @@ class AppCall:
             at_least_s = 0.0
             if socket is not None:
                 stream = AppStream(socket, self._wire, self._line)
-                if not await self._keep(stream, socket):
+                if not await self._keep(stream):
                     return
                 at_least_s = stream.retry_after_s
             if self._backoff.attempts >= ATTEMPTS:
@@ -243,7 +264,7 @@ class AppCall:
                 self._line.fail(f"no websocket at {url} ({error!r})")
         return None
 
-    async def _keep(self, stream: AppStream, socket: aiohttp.ClientWebSocketResponse) -> bool:
+    async def _keep(self, stream: AppStream) -> bool:
         """Until the socket is gone; whether another is worth an attempt."""
         loop = asyncio.get_running_loop()
         connected_at = loop.time()
@@ -263,4 +284,4 @@ class AppCall:
             return True
         if not self._hangs_up.is_set():
             self.report.ended_by = ended
-        return not stream.is_over and (socket.close_code or 1006) not in GONE_FOR_GOOD
+        return not stream.is_over and stream.close_code not in GONE_FOR_GOOD

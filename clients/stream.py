@@ -38,7 +38,7 @@ class MediaStream:
     def __init__(self, websocket: aiohttp.ClientWebSocketResponse, ids: StreamIds) -> None:
         self.ids = ids
         self._socket = websocket
-        self._outgoing: deque[str | bytes] = deque(maxlen=_OUTGOING_LIMIT)
+        self._outgoing: deque[tuple[str | bytes, ...]] = deque(maxlen=_OUTGOING_LIMIT)
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
         self._sequence = 0
@@ -132,8 +132,9 @@ class MediaStream:
             f'"{event}":{part}}}'
         )
 
-    def _write(self, message: str | bytes) -> None:
-        self._outgoing.append(message)
+    def _write(self, *frames: str | bytes) -> None:
+        """Frames that go out together, or are dropped together."""
+        self._outgoing.append(frames)
         self._drained.clear()
         self._wake.set()
 
@@ -143,9 +144,9 @@ class MediaStream:
                 await self._wake.wait()
                 self._wake.clear()
                 while self._outgoing:
-                    message = self._outgoing.popleft()
-                    send = self._socket.send_str if isinstance(message, str) else self._socket.send_bytes
-                    await send(message)  # type: ignore[arg-type]
+                    for frame in self._outgoing.popleft():
+                        send = self._socket.send_str if isinstance(frame, str) else self._socket.send_bytes
+                        await send(frame)  # type: ignore[arg-type]
                 self._drained.set()
 
 

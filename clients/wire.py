@@ -58,7 +58,21 @@ class Broken:
     text: str
 
 
-Meant = Speech | Cut | Named | Words | Trouble | Over | Broken
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The protocol wants these frames back at once."""
+
+    frames: tuple[str | bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The server has left without closing the socket, which is no use any more; `code`: as of RFC 6455, 7.4.1."""
+
+    code: int
+
+
+Meant = Speech | Cut | Named | Words | Trouble | Over | Broken | Answer | Left
 
 
 class Wire(Protocol):

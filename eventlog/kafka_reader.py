@@ -14,6 +14,8 @@ from eventlog.kafka_tuning import KafkaTuning
 from eventlog.port import LogClosed, LogError, LogUnavailable, Record, UnknownTopic
 from schema.topics import Topic
 
+LET_START_S = 2.0
+
 
 def known(topic: Topic, partition: int) -> int:
     """Raises UnknownTopic for a partition the topic does not have."""
@@ -75,6 +77,13 @@ class Asker:
             async with asyncio.timeout(self._patience_s):
                 answers = await ask([TopicPartition(topic, partition) for partition in wanted])
         return {where.partition: position for where, position in answers.items()}
+
+
+async def _ended(starting: asyncio.Task[Any]) -> None:
+    """aiokafka forgets the first connection of a start that is cancelled: it may come to its end, if it is near."""
+    await asyncio.wait([starting], timeout=LET_START_S)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
 
 
 def consumer(bootstrap: str, tuning: KafkaTuning) -> Any:
@@ -140,8 +149,7 @@ class KafkaReader:
             self._closing.set()
             self._tell_closed(self)
             if self._starting is not None:
-                self._starting.cancel()
-                await asyncio.gather(self._starting, return_exceptions=True)
+                await _ended(self._starting)
             if self._consumer is not None:
                 await self._consumer.stop()
 
@@ -171,8 +179,11 @@ class KafkaReader:
         if self._consumer is None:
             if self._starting is None:
                 self._starting = asyncio.create_task(self._start(), name="log-reader")
-            # A reading that is cancelled does not undo the start.
-            await asyncio.shield(self._starting)
+            starting = self._starting
+            # A reading that is cancelled does not undo the start, and a start that is cancelled is no reading that is.
+            await asyncio.wait([starting])
+            self._usable()
+            starting.result()
         if self._is_new:
             self._is_new = False
             self._beyond.clear()

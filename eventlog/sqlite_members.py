@@ -235,6 +235,8 @@ class SqliteMembership:
 
     async def _balance(self) -> None:
         most = await self._disk(self._seat.quota)
+        if self._left:
+            return
         before = list(self._offered)
         # The youngest go back first: they were somebody else's a moment ago.
         del self._offered[most:]

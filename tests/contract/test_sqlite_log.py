@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from eventlog.port import Entry, Log, LogBroken, LogError, LogFull, LogUnavailable
 from eventlog.sqlite import SqliteLog
 from eventlog.sqlite_file import LogFile, Tuning
+from eventlog.sqlite_members import Seat
 from eventlog.uri import open_log as open_uri
 from schema.topics import PARTITIONS, TOPICS, Topic
 from tests.contract.eventlog import (
@@ -270,6 +272,28 @@ async def test_who_could_not_join_leaves_the_name_free(path: Path) -> None:
             await log.join("workers", TOPIC, "second")
         lock.rmdir()
         assert (await log.join("workers", TOPIC, "second")).assigned == frozenset(range(PARTITIONS))
+
+
+async def test_who_leaves_while_shares_are_counted_has_nothing_any_more(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting, go_on = threading.Event(), threading.Event()
+    quota = Seat.quota
+
+    def slow(seat: Seat) -> int:
+        counting.set()
+        assert go_on.wait(PATIENCE_S)
+        return quota(seat)
+
+    async with log_at(path) as log:
+        member = await log.join("workers", TOPIC, "one")
+        monkeypatch.setattr(Seat, "quota", slow)
+        await asyncio.to_thread(counting.wait, PATIENCE_S)
+        leaving = asyncio.create_task(member.leave())
+        await asyncio.sleep(0)
+        go_on.set()
+        await leaving
+        assert member.assigned == frozenset()
 
 
 async def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -21,10 +21,11 @@ class Mail(Appender):
         super().__init__(MemoryLog(now=lambda: 0))
         self.facts: list[OutboxFact] = []
 
-    def put(self, topic: str, entry: Entry) -> None:
+    def put(self, topic: str, entry: Entry) -> int:
         message = unpack_outbox(entry.value)
         assert isinstance(message, OutboxFact)
         self.facts.append(message)
+        return 0
 
 
 def told(call: CallModel, fact: Fact) -> list[str]:

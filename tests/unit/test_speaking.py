@@ -33,11 +33,12 @@ class Mail(Appender):
         self.audio: list[OutboxAudio] = []
         self.partitions: set[int | None] = set()
 
-    def put(self, topic: str, entry: Entry) -> None:
+    def put(self, topic: str, entry: Entry) -> int:
         message = unpack_outbox(entry.value)
         assert isinstance(message, OutboxAudio)
         self.audio.append(message)
         self.partitions.add(entry.partition)
+        return 0
 
 
 class Counter:
