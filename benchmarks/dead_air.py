@@ -11,7 +11,9 @@ simulator, one at a time; in most turns, at a random moment of it, one worker of
     heard    longest time in that turn in which neither side is audible, less the same of the undisturbed turns (median)
 
 A kill while the agent's audio is already at the door, or while the caller speaks, may not be heard at all: that is
-what `heard` says. Recogniser and voice are the offline ones, and real; the caller's sentences are prepared.
+what `heard` says. `failed` counts, for both roles of a kind together, kills whose successor never came and calls that
+went wrong: each is printed, and the exit code is 1. Recogniser and voice are the offline ones, and real; the caller's
+sentences are prepared.
 """
 
 from __future__ import annotations
@@ -100,6 +102,7 @@ def main() -> None:
         for kind in options.only.split(",")
     }
     show(found, as_json=options.json)
+    sys.exit(1 if any(one.failures for one in found.values()) else 0)
 
 
 async def measured(kind: str, kills: int, session: str, chance: random.Random) -> Found:
@@ -246,10 +249,13 @@ def show(found: dict[str, Found], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"cores": os.cpu_count(), "load_average": os.getloadavg()[0], "rows": rows}, indent=2))
         return
-    print("kind        role          kills   log p50/p95/max ms        heard p50/p95/max ms (kills)   undisturbed ms")
+    print(
+        "kind        role          kills failed   log p50/p95/max ms"
+        "        heard p50/p95/max ms (kills)   undisturbed ms"
+    )
     for row in rows:
         print(
-            f"{row['kind']:12}{row['role']:14}{row['kills']:5}   {_three(row['log_ms'])}"
+            f"{row['kind']:12}{row['role']:14}{row['kills']:5}{len(row['failures']):7}   {_three(row['log_ms'])}"
             f"   {_three(row['heard_ms'])} ({row['heard']})   {row['undisturbed_ms']:.0f}"
         )
     for kind, one in found.items():

@@ -60,7 +60,7 @@ class Asker:
             asking = asyncio.create_task(self._ask(question, topic, wanted), name="log-asker")
             self._gathering[question, topic] = wanted, asking
             self._asking.add(asking)
-            asking.add_done_callback(self._asking.discard)
+            asking.add_done_callback(self._asked)
         wanted, asking = self._gathering[question, topic]
         wanted.update(partitions)
         # One who stops waiting takes nobody else's answer away.
@@ -68,6 +68,11 @@ class Asker:
         if asking.cancelled():
             raise LogClosed(f"{self._where}: the log was closed meanwhile")
         return asking.result()
+
+    def _asked(self, asking: asyncio.Task[dict[int, int]]) -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled():
+            asking.exception()  # known of, also where everybody has stopped waiting for it
 
     async def _ask(self, question: str, topic: str, wanted: set[int]) -> dict[int, int]:
         # Asked only now: what was appended before anybody here asked lies below the end.

@@ -236,7 +236,7 @@ class SqliteMembership:
     async def _balance(self) -> None:
         most = await self._disk(self._seat.quota)
         if self._left:
-            return
+            most = 0
         before = list(self._offered)
         # The youngest go back first: they were somebody else's a moment ago.
         del self._offered[most:]
