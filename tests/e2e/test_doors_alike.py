@@ -27,6 +27,9 @@ from tests.support.alike import Said, Tape
 from tests.support.calls import World, running, texts
 from workers.engines.espeak import Espeak
 
+# Nine calls at once at real pace: beside other tests a small machine garbles what it hears.
+pytestmark = pytest.mark.long
+
 SECRET = "s" * 32
 TWILIO = "twilio"
 ANSWERED = WaitFor(wait_for="reply", timeout_ms=40_000)
