@@ -168,4 +168,6 @@ class Watch:
         )
         loss = self._quality.note(frames=gauge.frames, lost=gauge.lost, ping_ms=ping_ms)
         if loss is not None:
-            self._desk.say(line, StreamDegraded, ping_ms=ping_ms or 0.0, loss=round(loss, 4))
+            # A client may know better than we do: its own pings are answered where ours are not.
+            known_ms = self._session.course.figures.get("ping_ms", 0.0) if ping_ms is None else ping_ms
+            self._desk.say(line, StreamDegraded, ping_ms=known_ms, loss=round(loss, 4))

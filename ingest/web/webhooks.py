@@ -25,6 +25,7 @@ from schema.topics import EVENTS, partition_of
 _log = structlog.get_logger(__name__)
 _SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MINUTE_MS = 60_000
+FORM_S = 10.0  # a carrier that has waited 15 s asks elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,15 @@ class Webhooks:
 
     async def _form(self, request: web.Request, hook: str) -> MultiMapping[str]:
         try:
-            form = await request.post()
+            async with asyncio.timeout(FORM_S):
+                form = await request.post()
             if all(isinstance(value, str) for value in form.values()):
                 return form  # type: ignore[return-value]  # there are no files in it
-        except (ValueError, LookupError):  # text that is not in its charset, or a charset nobody knows
+        except TimeoutError:
+            self._desk.tally.webhooks[hook, "slow"] += 1
+            raise web.HTTPRequestTimeout(text=f"the form did not come within {FORM_S:.0f} s") from None
+        # Text that is not in its charset, a charset nobody knows, or who asked has gone.
+        except (ValueError, LookupError, ConnectionError):
             pass
         self._desk.tally.webhooks[hook, "malformed"] += 1
         raise web.HTTPBadRequest(text="a form of text fields is expected")

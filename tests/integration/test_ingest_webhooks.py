@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_network
 
 import aiohttp
@@ -40,6 +41,37 @@ async def test_a_forged_webhook_is_403_and_leaves_nothing_on_the_log(path: str) 
         assert await post(h, path, signature(PUBLIC + path, FORM), {**FORM, "To": "+15559999"}) == 403
         await h.counted('calltape_refused_total{door="twilio",status="403",why="forged_signature"}', 4)
         assert await h.events() == []
+
+
+async def _half_a_form(h: House) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A webhook of which twenty bytes come, and 180 do not."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(h.base.rsplit(":", 1)[1]))
+    head = (
+        "POST /twilio/voice HTTP/1.1",
+        "Host: x",
+        "Content-Type: application/x-www-form-urlencoded",
+        "Content-Length: 200",
+    )
+    writer.write("\r\n".join((*head, "", "CallSid=CA0123456789")).encode())
+    await writer.drain()
+    return reader, writer
+
+
+async def test_a_form_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.web.webhooks.FORM_S", 0.1)
+    async with house() as h:
+        reader, writer = await _half_a_form(h)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+        await h.counted('calltape_webhooks_total{answer="slow",hook="voice"}', 1)
+        writer.close()
+
+
+async def test_who_hangs_up_in_the_middle_of_a_form_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    async with house() as h:
+        _, writer = await _half_a_form(h)
+        writer.transport.abort()
+        await h.counted('calltape_webhooks_total{answer="malformed",hook="voice"}', 1)
+    assert caplog.records == []
 
 
 async def test_the_signature_is_over_the_public_address_whatever_the_proxy_passes_on() -> None:
