@@ -261,7 +261,8 @@ class AppCall:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._turned_away = not self.report.streams  # where nobody ever answered nobody will come back
             if self._turned_away:
-                self._line.fail(f"no websocket at {url} ({error!r})")
+                why = getattr(error, "strerror", "") or str(error) or type(error).__name__
+                self._line.fail(f"no websocket at {url} ({why}): is `calltape serve` running there?")
         return None
 
     async def _keep(self, stream: AppStream) -> bool:

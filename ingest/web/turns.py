@@ -192,7 +192,8 @@ class Turns:
             async with asyncio.timeout(ANSWER_S):
                 return await asyncio.shield(answered)
         except TimeoutError:
-            detail = f"the agent has not finished: what it says will stand at {TRANSCRIPT.format(call_id=call_id)}"
+            why = "the agent has not finished" if dialect.was_taken else "nothing was understood in it up to now"
+            detail = f"{why}: what is said still will stand at {TRANSCRIPT.format(call_id=call_id)}"
             away: dict[str, Any] = {"unavailable": dialect.reply.unavailable} if dialect.reply.unavailable else {}
             raise ProblemAnswer(504, detail, code="late", call_id=call_id, **away) from None
         except ProblemAnswer:
