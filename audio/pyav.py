@@ -14,5 +14,5 @@ def pyav() -> Any:
     try:
         import av
     except ImportError as error:
-        raise CodecMissingError("Opus, WebM and MP3 need PyAV: install it with `pip install calltape[apps]`") from error
+        raise CodecMissingError("Opus, WebM, MP3 need PyAV: pip install -e '.[apps]' in calltape's folder") from error
     return av

@@ -2,7 +2,8 @@
 
 python benchmarks/offline_hearing.py [--json] [--sentences FILE] [--voices N]: each sentence is spoken by espeak-ng
 in three voices and at three rates, coded as mu-law, heard by pocketsphinx with the profile's grammar and understood
-by the profile's patterns.
+by the profile's patterns. The same sentences are also broken off after their middle, between two words and within one,
+as by a caller who hangs up: what is heard then is to be what was said.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from audio import mulaw
 from audio.resample import resample
 from workers.engines.espeak import Espeak
 from workers.engines.pocketsphinx import PocketSphinx
-from workers.engines.port import Failed, Finished, Heard, HearingRequest, Settled
+from workers.engines.port import Failed, Heard, HearingRequest, Settled
 from workers.grammar import Grammar
 from workers.profiles import Profile, load_profile
 
@@ -33,6 +35,8 @@ VOICES = ("en-us", "en-gb", "en-us+f3")
 RATES_WPM = (130, 150, 170)
 FRAME_BYTES = 640  # 20 ms at 16 kHz
 LEAD_MS, TAIL_MS = 300, 1300  # silence around the sentence; the tail is longer than the longest endpoint
+FAINT = 10**-1.75  # of the loudest frame: what lies below is the silence that espeak-ng ends with
+FEWEST_WORDS = 4  # of a sentence that is broken off
 WANTED_UNDERSTOOD, MOST_INVENTED = 0.80, 2
 
 
@@ -49,6 +53,11 @@ class Score:
     outside_spoken: int = 0
     invented_spoken: int = 0
     misheard: list[dict[str, str]] = field(default_factory=list)
+    broken_off: int = 0
+    broken_off_heard: int = 0  # of which any words were heard
+    broken_off_misheard: list[dict[str, str]] = field(default_factory=list)  # with words that were not said
+    broken_off_completed: int = 0  # of those: all that was said, and then more
+    broken_off_intents: int = 0  # became an intent that was not said
 
     @property
     def invented_of_20(self) -> float:
@@ -71,6 +80,12 @@ class Score:
             "outside_utterances_that_became_an_intent": self.invented_spoken,
             "invented": self.invented,
             "misheard": self.misheard,
+            "broken_off": self.broken_off,
+            "broken_off_heard": self.broken_off_heard,
+            "broken_off_with_words_not_said": len(self.broken_off_misheard),
+            "broken_off_completed": self.broken_off_completed,
+            "broken_off_that_became_an_intent": self.broken_off_intents,
+            "broken_off_misheard": self.broken_off_misheard,
         }
 
 
@@ -80,8 +95,45 @@ async def speak(voice: Espeak, text: str, name: str, rate_wpm: int) -> bytes:
     return resample(mulaw.decode(line), 8000, 16000)
 
 
-async def hear(ear: PocketSphinx, profile: Profile, jsgf: str, pcm: bytes) -> str:
-    """The settled words of one utterance."""
+@dataclass(frozen=True)
+class BrokenOff:
+    """The beginning of a sentence: the words that were begun, and whether the last of them was finished."""
+
+    begun: tuple[str, ...]
+    whole: bool
+    pcm: bytes
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        return self.begun if self.whole else self.begun[:-1]
+
+
+async def break_off(voice: Espeak, text: str, name: str, rate_wpm: int) -> tuple[BrokenOff, ...]:
+    """The sentence up to the word after its middle, and up to the middle of the next word; no silence follows."""
+    words = tuple(text.split())
+    count = len(words) // 2 + 1
+    if len(words) < FEWEST_WORDS:
+        return ()
+    lead = mulaw.decode(mulaw.silence(LEAD_MS))
+    first, second = [
+        _without_silence(mulaw.decode(await voice.mulaw(" ".join(words[:n]), name, rate_wpm)))
+        for n in (count, count + 1)
+    ]
+    half = second[: (len(first) + len(second)) // 4 * 2]
+    between = BrokenOff(words[:count], True, resample(lead + first, 8000, 16000))
+    return between, BrokenOff(words[: count + 1], False, resample(lead + half, 8000, 16000))
+
+
+def _without_silence(pcm: bytes) -> bytes:
+    """s16le at 8 kHz up to its last 10 ms that are not faint."""
+    frames = np.frombuffer(pcm, "<i2").astype(np.float32)[: len(pcm) // 160 * 80].reshape(-1, 80)
+    levels = np.sqrt((frames**2).mean(axis=1))
+    last = int(np.flatnonzero(levels >= FAINT * levels.max())[-1])
+    return pcm[: (last + 1) * 160]
+
+
+async def hear(ear: PocketSphinx, profile: Profile, jsgf: str, pcm: bytes, *, broken: bool = False) -> str:
+    """The settled words of one utterance: after a pause, or where it is broken off."""
     heard: asyncio.Queue[Heard] = asyncio.Queue()
     request = HearingRequest(profile.language, 16000, phrases=profile.phrases, grammar=jsgf)
     stream = ear.open(request, heard.put_nowait)
@@ -90,20 +142,20 @@ async def hear(ear: PocketSphinx, profile: Profile, jsgf: str, pcm: bytes) -> st
         stream.speech_started(LEAD_MS)
         for at in range(2 * 16 * LEAD_MS, len(pcm), FRAME_BYTES):
             stream.feed(pcm[at : at + FRAME_BYTES])
-        stream.finish()
+        if broken:
+            stream.finish()
+        else:
+            stream.speech_paused(TAIL_MS)
         return await _settled(heard)
     finally:
         stream.close()
 
 
 async def _settled(heard: asyncio.Queue[Heard]) -> str:
-    words: list[str] = []
-    while not isinstance(said := await heard.get(), Finished):
+    while not isinstance(said := await heard.get(), Settled):
         if isinstance(said, Failed):
             raise said.error
-        if isinstance(said, Settled):
-            words.append(said.text)
-    return " ".join(filter(None, words))
+    return said.text
 
 
 async def measure(body: Mapping[str, Any], spoken: list[tuple[str, int]]) -> Score:
@@ -117,6 +169,9 @@ async def measure(body: Mapping[str, Any], spoken: list[tuple[str, int]]) -> Sco
         for say, (name, rate_wpm) in itertools.product(body["outside"], spoken):
             text = await hear(ear, profile, jsgf, await speak(voice, say, name, rate_wpm))
             count_outside(score, grammar, say, text)
+        for sentence, (name, rate_wpm) in itertools.product(body["understood"], spoken):
+            for broken in await break_off(voice, sentence["say"], name, rate_wpm):
+                count_broken_off(score, grammar, broken, await hear(ear, profile, jsgf, broken.pcm, broken=True))
     return score
 
 
@@ -140,6 +195,17 @@ def count_outside(score: Score, grammar: Grammar, say: str, text: str) -> None:
         score.invented[say] = match.intent.name
 
 
+def count_broken_off(score: Score, grammar: Grammar, broken: BrokenOff, text: str) -> None:
+    heard, said = tuple(text.split()), broken.said
+    score.broken_off += 1
+    score.broken_off_heard += bool(heard)
+    if heard != broken.begun[: len(heard)]:
+        score.broken_off_misheard.append({"said": " ".join(broken.begun), "heard": text})
+        score.broken_off_completed += len(heard) > len(said) and heard[: len(said)] == said
+    meant = [grammar.understand(" ".join(words)) for words in (said, broken.begun)]
+    score.broken_off_intents += grammar.understand(text) not in (None, *meant)
+
+
 def show(report: Mapping[str, Any]) -> None:
     for name, count in report["intents"].items():
         print(f"{name:14} {count['understood']:4} of {count['said']}")
@@ -150,6 +216,11 @@ def show(report: Mapping[str, Any]) -> None:
         f"(wanted: at most {MOST_INVENTED}; {report['outside_utterances_that_became_an_intent']} of "
         f"{report['outside_utterances']} utterances, {report['outside_that_became_an_intent']} of "
         f"{report['outside']} sentences in any of the voices)"
+    )
+    print(
+        f"of {report['broken_off']} sentences broken off {report['broken_off_heard']} were heard in part, "
+        f"{report['broken_off_with_words_not_said']} with words that were not said ({report['broken_off_completed']} "
+        f"completed), {report['broken_off_that_became_an_intent']} became an intent that was not said"
     )
 
 

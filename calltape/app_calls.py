@@ -7,6 +7,7 @@ import binascii
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from calltape.terminal import Refused
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 TENANT, USER = "default", "caller"
 TOKEN_S = 3_600
+ANSWER_S = 10  # for a token of a server in --dev
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,36 @@ def token_for(given: str, settings: Settings) -> tuple[str, str]:
     if given:
         return given, _tenant_of(given, secrets.tenant_claim)
     if not secrets.secret:
-        raise Refused("give --token, or set CALLTAPE_JWT_SECRET to the server's own and one is made")
+        raise Refused(
+            "give --token, set the server's CALLTAPE_JWT_SECRET to have one made, or use --unsigned for serve --dev"
+        )
     issued_at = int(now().timestamp())
     token, _ = issue(secrets, tenant=TENANT, subject=USER, scopes=("call",), issued_at=issued_at, valid_s=TOKEN_S)
     return token, TENANT
+
+
+async def dev_token(to: str) -> str:
+    """A token from a server in --dev, which gives one to whoever asks. Raises Refused."""
+    import aiohttp
+
+    from clients.webhooks import reason_of
+
+    address = to.rstrip("/") + "/dev/token"
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session,
+            session.get(address, params={"tenant": TENANT, "sub": USER}) as answer,
+        ):
+            if answer.status != HTTPStatus.OK:
+                advice = "--unsigned is for `calltape serve --dev`; give another server's --token"
+                raise Refused(f"{address} gives no token (HTTP {answer.status}): {advice}")
+            return str((await answer.json())["token"])
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        raise Refused(
+            f"{address} does not answer ({reason_of(error)}): is `calltape serve --dev` running there?"
+        ) from error
+    except (aiohttp.ClientError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"{address} does not answer as calltape does: is --to right?") from error
 
 
 def _tenant_of(token: str, claim: str) -> str:

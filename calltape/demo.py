@@ -12,8 +12,9 @@ from typing import Any, Literal
 from calltape import world
 from calltape.local.parts import StandsOn, parts, prepared
 from calltape.local.processes import Processes, free_port
+from calltape.log_topics import configured_topics
 from calltape.serving import opened_ingest
-from calltape.settings import Settings, load
+from calltape.settings import Settings, load, settings
 from calltape.wiring import ROLES, House
 from clients.carrier import Carrier, CarrierConfig
 from clients.report import CallReport
@@ -115,7 +116,8 @@ async def _in_processes(folder: Path, ground: StandsOn) -> AsyncIterator[Scene]:
         processes = Processes(folder, stood_on)
         async with caller(processes.address) as (carrier, rest, account, secret):
             processes.introduce(account=account, secret=secret, rest=rest.url)
-            async with processes, open_log(stood_on.log, now=world.now_ms) as log:
+            topics = configured_topics(settings())  # as its processes read them
+            async with processes, open_log(stood_on.log, now=world.now_ms, topics=topics) as log:
                 yield Scene(log, stood_on.database, folder / "recordings", carrier)
 
 

@@ -35,6 +35,12 @@ class _Sentence:
 @dataclass(slots=True)
 class _Reply:
     sentences: dict[int, _Sentence] = field(default_factory=dict)
+    interrupted: bool = False
+    cut_told: bool = False
+
+    @property
+    def heard(self) -> str:
+        return " ".join(filter(None, (sentence.heard for sentence in self.sentences.values())))
 
 
 class DemoView:
@@ -94,21 +100,42 @@ class DemoView:
                     sentence.told = True
                     self._line(at, "agent", AGENT, sentence.text)
             case stream.PlaybackMarked() | stream.PlaybackCleared():
-                if (sentence := self._sentence(event.reply, event.sentence)) is not None:
-                    sentence.heard_ms = max(sentence.heard_ms, event.heard_ms)
-                    sentence.whole = sentence.whole or getattr(event, "last", False)
+                self._played(event, at)
+            case turn.ReplyInterrupted():
+                self._replies.setdefault(event.reply, _Reply()).interrupted = True
+            case turn.ReplyResumed():
+                self._resumed(event, at)
             case turn.ReplyFinished():
                 self._finished(event, at)
             case turn.ToolCalled():
                 self._line(at, "tool", QUIET, f"{event.name} {', '.join(plain(v) for v in event.arguments.values())}")
 
+    def _played(self, event: stream.PlaybackMarked | stream.PlaybackCleared, at: int) -> None:
+        if (sentence := self._sentence(event.reply, event.sentence)) is None:
+            return
+        sentence.heard_ms = max(sentence.heard_ms, event.heard_ms)
+        if isinstance(event, stream.PlaybackMarked):
+            sentence.whole = sentence.whole or event.last
+        elif self._replies[event.reply].interrupted:
+            self._tell_cut(self._replies[event.reply], at)
+
+    def _tell_cut(self, reply: _Reply, at: int) -> None:
+        if not reply.cut_told:
+            reply.cut_told = True
+            self._line(at, "", QUIET, f"interrupted; the caller had heard: {reply.heard or '(nothing)'}")
+
+    def _resumed(self, event: turn.ReplyResumed, at: int) -> None:
+        reply = self._replies.setdefault(event.reply, _Reply())
+        if reply.cut_told:
+            why = "no words came: " if event.why == "false_barge_in" else ""
+            self._line(at, "", QUIET, f"{why}the agent goes on")
+        reply.interrupted = reply.cut_told = False
+
     def _finished(self, event: turn.ReplyFinished, at: int) -> None:
-        reply = self._replies.get(event.reply, _Reply())
         if event.interrupted:
-            heard = " ".join(filter(None, (sentence.heard for sentence in reply.sentences.values())))
-            self._line(at, "", QUIET, f"interrupted; the caller had heard: {heard or '(nothing)'}")
+            self._tell_cut(self._replies.setdefault(event.reply, _Reply()), at)
         spent = {name: ms for name, ms in _stages(event.latency).items() if ms is not None}
-        if "endpoint" in spent:
+        if "first audio" in spent:
             self._line(at, "", QUIET, "  ".join(f"{name} {ms} ms" for name, ms in spent.items()))
 
     def _sentence(self, reply: str, index: int) -> _Sentence | None:

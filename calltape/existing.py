@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from calltape.kafka import kafka_tuning
+from calltape.log_topics import configured_topics
 from calltape.settings import settings
 from calltape.terminal import Refused
 from calltape.world import now_ms
@@ -23,4 +24,4 @@ def existing_log() -> Log:
         raise Refused(
             f"there is no log at {uri}: start `calltape serve`, or name another with CALLTAPE_LOG or CALLTAPE_DATA"
         )
-    return open_log(uri, now=now_ms, kafka=kafka_tuning(settings()))
+    return open_log(uri, now=now_ms, topics=configured_topics(settings()), kafka=kafka_tuning(settings()))

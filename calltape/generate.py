@@ -1,4 +1,4 @@
-"""Writes what is generated from code: the events' JSON Schemas and the reference pages of `docs/`."""
+"""Writes what is generated from code: the JSON Schemas of events and scripts, and the reference pages of `docs/`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from calltape.__main__ import verbs
 from calltape.catalogue import commands_page, events_page, settings_page
+from clients.script import script_schema
 from schema.jsonschema import Schema, incompatibilities, schemas
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +21,7 @@ def pages() -> dict[str, str]:
     found["docs/events.md"] = events_page()
     found["docs/operating/settings.md"] = settings_page()
     found["docs/operating/commands.md"] = commands_page(verbs())
+    found["docs/guides/script.schema.json"] = _text(script_schema())
     return found
 
 

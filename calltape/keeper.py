@@ -25,6 +25,10 @@ WORKER_ENDS_S = 10.0
 COMES_UP_S = 60.0  # imports, engines, migrations, on a busy machine
 # To a door: another process listens at your socket, so let callers go there and end.
 HAND_OVER = signal.SIGUSR1
+# To a door: end, nobody comes after you. SIGTERM may come from anybody: a door then says LEAVING and goes on until it
+# has one of ours.
+LEAVE = signal.SIGUSR2
+LEAVING = "Asked to leave: calls in progress stay until another process listens at this port."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +45,25 @@ class Post:
     def is_door(self) -> bool:
         return self.listening is not None
 
+    @property
+    def ends_by(self) -> int:
+        """The signal with which its keeper ends it."""
+        return LEAVE if self.is_door else signal.SIGTERM
+
+
+def _let_it(_keeper: Keeper) -> None:
+    """For who starts no successors."""
+
 
 class Keeper:
-    """Keeps one post manned until `stop`. Calls `gave_up` when it cannot."""
+    """Keeps one post manned until `stop`. Calls `gave_up` when it cannot, `leaving` when a door was asked to leave."""
 
-    def __init__(self, post: Post, *, gave_up: Callable[[], None]) -> None:
+    def __init__(self, post: Post, *, gave_up: Callable[[], None], leaving: Callable[[Keeper], None] = _let_it) -> None:
         self.post = post
         self.failure = ""
         self.pid: int | None = None
         self._gave_up = gave_up
+        self._leaving = leaving
         self._process: Process | None = None
         self._stopping = asyncio.Event()
         self._gone = asyncio.Event()
@@ -66,10 +80,13 @@ class Keeper:
             self.abandon()
             self._gone.set()
 
-    async def stop(self, number: int = signal.SIGTERM) -> None:
-        """Returns when the process is gone; it is killed when it does not end in time. Harmless when repeated."""
+    async def stop(self, number: int = 0) -> None:
+        """Returns when the process is gone; it is killed when it does not end in time. Harmless when repeated.
+
+        `number` is the signal, 0 the usual one.
+        """
         self._stopping.set()
-        self._signal(number)
+        self._signal(number or self.post.ends_by)
         await self._end(self._gone)
 
     async def renew(self) -> bool:
@@ -77,7 +94,7 @@ class Keeper:
         if self._process is not None:
             self._is_renewed = True
             left = self._left
-            self._signal(signal.SIGTERM)
+            self._signal(self.post.ends_by)
             await self._end(left)
         return await self.comes_up()
 
@@ -158,7 +175,7 @@ class Keeper:
         self._process, self.pid = process, process.pid
         logger.info("process started", child=self.post.name, pid=process.pid)
         if self._stopping.is_set():
-            self._signal(signal.SIGTERM)
+            self._signal(self.post.ends_by)
         await self._pass_on(process)
         code = await process.wait()
         self._process = self.pid = None
@@ -173,8 +190,11 @@ class Keeper:
         while line := await process.stdout.readline():
             self._came_up = True  # each says so when it is open or at work, and nothing before
             self._up.set()
+            text = line.decode(errors="replace").rstrip("\n")
+            if text == LEAVING and not self._stopping.is_set():
+                self._leaving(self)
             with suppress(BrokenPipeError):  # nobody reads along any more; calls go on
-                say(line.decode(errors="replace").rstrip("\n"))
+                say(text)
 
     def _signal(self, number: int) -> None:
         if self._process is not None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from calltape.keeper import HAND_OVER
-from calltape.terminal import Refused
+from calltape.keeper import HAND_OVER, LEAVE, LEAVING
+from calltape.terminal import Refused, say
 
 if TYPE_CHECKING:
     from calltape.settings import Settings
@@ -30,10 +30,14 @@ class Broken(Exception):
 
 
 class Lifetime:
-    """Ends by SIGTERM, SIGINT, a broken part or, if it hangs on its parent, by that one's end or wish."""
+    """Ends by SIGTERM, SIGINT, a broken part or, if it hangs on its parent, by that one's end or wish.
 
-    def __init__(self) -> None:
+    `is_kept`: its parent starts a successor first when somebody else sends SIGTERM; who sends it again means it.
+    """
+
+    def __init__(self, *, is_kept: bool = False) -> None:
         self.is_orphan = False
+        self._is_kept = is_kept
         self.is_relieved = False  # another process listens at our socket already
         self._over = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -43,6 +47,7 @@ class Lifetime:
         self._loop.add_signal_handler(signal.SIGTERM, self._over.set)
         if until_eof:
             self._loop.add_signal_handler(HAND_OVER, self._relieved)
+            self._loop.add_signal_handler(LEAVE, self._over.set)
             # Ctrl-C reaches the whole group; the parent decides who stops first.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
@@ -53,6 +58,8 @@ class Lifetime:
         """Returns when it is over. Raises Broken when that is because a part of the house failed."""
         assert house.failed is not None
         house.failed.add_done_callback(lambda _: self._over.set())
+        if self._is_kept:  # not sooner: it has said that it is open
+            self._loop.add_signal_handler(signal.SIGTERM, self._asked_to_leave)
         await self._over.wait()
         if house.failed.done():
             raise Broken from _first_cause(house.failed.result())
@@ -66,6 +73,10 @@ class Lifetime:
         time.sleep(LAST_MOMENT_S)
         os._exit(1)
 
+    def _asked_to_leave(self) -> None:
+        self._loop.add_signal_handler(signal.SIGTERM, self._over.set)
+        say(LEAVING)
+
     def _relieved(self) -> None:
         self.is_relieved = True
         self._over.set()
@@ -75,7 +86,9 @@ class Lifetime:
         self._over.set()
 
 
-def live(process: str, work: Callable[[Lifetime], Awaitable[None]], *, until_eof: bool = False) -> None:
+def live(
+    process: str, work: Callable[[Lifetime], Awaitable[None]], *, until_eof: bool = False, is_kept: bool = False
+) -> None:
     """Run `work` to its end, with log lines that name the process. Raises Refused with what broke."""
     import uvloop
 
@@ -84,7 +97,7 @@ def live(process: str, work: Callable[[Lifetime], Awaitable[None]], *, until_eof
     begin_log(settings(), process=process)
 
     async def lived() -> None:
-        lifetime = Lifetime()
+        lifetime = Lifetime(is_kept=is_kept)
         lifetime.begin(until_eof=until_eof)
         await work(lifetime)
 

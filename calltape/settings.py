@@ -5,82 +5,35 @@ from __future__ import annotations
 import os
 import socket
 from functools import cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from calltape.checked import address, key_set, origins
+from calltape.setting_kinds import (
+    HOUR_S,
+    AudioKept,
+    Count,
+    MailKept,
+    NamePart,
+    Names,
+    Networks,
+    Partitions,
+    Port,
+    RunsKept,
+    Seconds,
+    Session,
+    SigningKey,
+)
+from schema.topics import MAILBOXES, PARTITIONS
 
 PREFIX = "CALLTAPE_"
-
-_SECONDS_OF = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-HOUR_S = 3600.0
 
 
 class SettingsError(Exception):
     """A setting cannot be used: the message names each of them and what was expected."""
-
-
-def _seconds(value: object) -> object:
-    """`45`, `45s`, `500ms`, `5m`, `24h` and `7d`; a bare number is seconds."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip().lower()
-    number = text.rstrip("smhd")
-    unit = text[len(number) :]
-    if unit not in _SECONDS_OF and unit != "":
-        return value
-    try:
-        return float(number) * _SECONDS_OF.get(unit, 1.0)
-    except ValueError:
-        raise ValueError("expected a duration such as 45s, 5m, 24h or 7d") from None
-
-
-def _words(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _networks(value: object) -> object:
-    return (
-        tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
-        if isinstance(value, str)
-        else value
-    )
-
-
-def _kept_an_hour(value: float) -> float:
-    if value < HOUR_S:
-        raise ValueError("expected at least 1h: hearing and the recorder read audio back from the log")
-    return value
-
-
-def _part_of_a_name(value: str) -> str:
-    if not set(value) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") or len(value) > 100:
-        raise ValueError("expected at most 100 letters, digits, dots, dashes and underscores, such as `staging.`")
-    return value
-
-
-def _a_session(value: float) -> float:
-    if not 1.0 <= value <= 300.0:
-        raise ValueError("expected 1s to 5m")
-    return value
-
-
-def _long_enough(value: SecretStr) -> SecretStr:
-    # RFC 7518 3.2: a key of HS256 has at least the size of the hash.
-    if 0 < len(value.get_secret_value().encode()) < 32:
-        raise ValueError("expected at least 32 bytes, for instance the output of `openssl rand -hex 32`")
-    return value
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
-Count = Annotated[int, Field(gt=0)]
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 def _vendor(name: str) -> AliasChoices:
@@ -102,13 +55,13 @@ class Settings(BaseSettings):
         description="The event log: `sqlite:///path`, `kafka://host:port[,host:port]` or `memory:`. Empty: "
         "`log.sqlite` in `DATA`.",
     )
-    kafka_prefix: Annotated[str, AfterValidator(_part_of_a_name)] = Field(
+    kafka_prefix: NamePart = Field(
         "", description="Before the names of topics and groups on Kafka: several calltapes on one cluster."
     )
     kafka_replication: Annotated[int, Field(ge=0)] = Field(
         0, description="Copies of a topic `calltape topics create` asks for; 0: one on each broker, at most 3."
     )
-    kafka_session: Annotated[Seconds, AfterValidator(_a_session)] = Field(
+    kafka_session: Session = Field(
         6.0,
         description="A dead worker's calls move after this long; below 6 s the brokers need "
         "`group.min.session.timeout.ms`.",
@@ -125,8 +78,23 @@ class Settings(BaseSettings):
     database: str = Field(
         "", description="SQLAlchemy URL of the read models. Empty: `sqlite+aiosqlite:///` and `calls.sqlite` in `DATA`."
     )
-    media_retention: Annotated[Seconds, AfterValidator(_kept_an_hour)] = Field(
+    media_retention: AudioKept = Field(
         7 * 24 * HOUR_S, description="How long audio stays on the log; never under an hour."
+    )
+    outbox_retention: MailKept = Field(
+        HOUR_S, description="How long what is said to the live sockets stays on the log; never under a minute."
+    )
+    runs_retention: RunsKept = Field(
+        30 * 24 * HOUR_S, description="How long the outcome of replays stays on the log; never under an hour."
+    )
+    partitions: Partitions = Field(
+        PARTITIONS,
+        description="Partitions of a log's topics, at most so many workers of a role; fixed when the log is made, "
+        "the same in every process.",
+    )
+    mailboxes: Count = Field(
+        MAILBOXES,
+        description="Partitions of `calls.outbox`: at least ten times the ingest processes; fixed like `PARTITIONS`.",
     )
     record: Literal["off", "on", "consent"] = Field(
         "off",
@@ -175,7 +143,7 @@ class Settings(BaseSettings):
     numbers: Path | None = Field(None, description="YAML table of phone numbers: tenant, agent and user of each.")
 
     # Tokens
-    jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+    jwt_secret: SigningKey = Field(
         SecretStr(""), description="Key (HS256, at least 32 bytes) of the tokens `calltape token` signs."
     )
     jwt_jwks: Annotated[str, AfterValidator(key_set)] = Field(

@@ -1,7 +1,8 @@
 """Keeps each role's process running: executed, never forked; restarted when it died; stopped in order.
 
 1. A worker's successor starts only when the old process is gone: its locks are free then, its names unused. The doors'
-   port is held here: who calls while no door is open waits, and a door's successor opens beside it (`crew`).
+   port is held here: who calls while no door is open waits, and a door's successor opens beside it (`crew`), whether
+   we want one or somebody told the door's process to end.
 2. The first restart comes at once; one that dies young waits longer each time.
 3. A process that never came up and ends by itself time and again has a reason that no restart mends: all stop.
 4. The doors stop first, while the workers still speak; then the workers; then whoever is left is killed.
@@ -59,7 +60,7 @@ def posts(settings: Settings, counts: Mapping[str, int], listening: socket.socke
     """The doors, then the workers. Their instances are static: a restarted one gets its share back at once."""
     door = Post(
         "ingest",
-        ("ingest", *(["--dev"] if dev else []), "--listen-fd", str(listening.fileno())),
+        ("ingest", *(["--dev"] if dev else []), "--listen-fd", str(listening.fileno()), "--kept"),
         {"instance": f"{settings.instance}:1", "port": listening.getsockname()[1], "metrics_port": 0},
         settings.drain + BEYOND_DRAIN_S,
         listening,
@@ -101,8 +102,10 @@ async def supervise(manned: Sequence[Post]) -> None:
         for post in manned:
             crew.man(post)
         renewing = tasks.create_task(_renew_when(renewal, crew))
+        relieving = tasks.create_task(crew.relieve_who_leave())
         await stop.wait()
         renewing.cancel()
+        relieving.cancel()
         impatience = tasks.create_task(_kill_when(hurry, crew.keepers))
         await asyncio.gather(*(keeper.stop() for keeper in crew.keepers if keeper.post.is_door))
         await asyncio.gather(*(keeper.stop() for keeper in crew.keepers))

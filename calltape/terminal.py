@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from schema.controls import visible
+
 _UNFOLDED = 1000  # columns
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
@@ -44,8 +46,8 @@ def emit_line(value: Mapping[str, Any]) -> None:
 
 
 def say(text: str = "") -> None:
-    """A line of text."""
-    sys.stdout.write(f"{text}\n")
+    """A line of text. What a caller brought to steer the reader's terminal is seen, and does nothing."""
+    sys.stdout.write(f"{visible(text)}\n")
     sys.stdout.flush()
 
 
@@ -59,5 +61,5 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for column in columns:
         shown.add_column(Text(column), overflow="fold")
     for row in rows:
-        shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        shown.add_row(*(Text("" if cell is None else visible(str(cell))) for cell in row))
     Console(width=None if sys.stdout.isatty() else _UNFOLDED).print(shown)

@@ -15,6 +15,7 @@ from calltape import world
 from calltape.engines import agent_for, speech_to_text, summariser_for, text_to_speech
 from calltape.folders import made_folder
 from calltape.kafka import kafka_tuning
+from calltape.log_topics import configured_topics
 from calltape.metered import Meter, metered
 from calltape.profiles import Profiles
 from calltape.settings import Settings
@@ -85,9 +86,8 @@ class House:
 
     def _log(self) -> Log:
         self._make_folder()
-        retention_ms = int(self.settings.media_retention * 1000)
-        kafka = kafka_tuning(self.settings)
-        return open_log(self.settings.log_uri, now=world.now_ms, media_retention_ms=retention_ms, kafka=kafka)
+        topics, kafka = configured_topics(self.settings), kafka_tuning(self.settings)
+        return open_log(self.settings.log_uri, now=world.now_ms, topics=topics, kafka=kafka)
 
     async def open_database(self) -> AsyncEngine:
         """The read models, migrated to this version. Raises ProjectionUnavailable."""

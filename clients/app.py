@@ -23,6 +23,7 @@ from clients.sound import SAMPLE_RATE
 from clients.stream import MediaStream, StreamIds
 from clients.strict import Violation
 from clients.ticker import Ticker
+from clients.webhooks import reason_of
 from clients.wire import APP_RATE, Answer, Broken, Cut, Left, Meant, Named, Over, Speech, Trouble, Wire
 
 LONGEST_WAIT_S = 30.0
@@ -261,8 +262,7 @@ class AppCall:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._turned_away = not self.report.streams  # where nobody ever answered nobody will come back
             if self._turned_away:
-                why = getattr(error, "strerror", "") or str(error) or type(error).__name__
-                self._line.fail(f"no websocket at {url} ({why}): is `calltape serve` running there?")
+                self._line.fail(f"no websocket at {url} ({reason_of(error)}): is `calltape serve` running there?")
         return None
 
     async def _keep(self, stream: AppStream) -> bool:

@@ -28,7 +28,7 @@ from clients.twiml import (
     Verb,
     parse_twiml,
 )
-from clients.webhooks import WebhookError, Webhooks
+from clients.webhooks import WebhookError, Webhooks, reason_of
 
 # A document that redirects to itself for ever would never let the call end.
 _REDIRECT_LIMIT = 50
@@ -235,7 +235,7 @@ class Call:
             )  # fmt: skip
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             status = getattr(error, "status", None)
-            self._line.fail(f"31920: no websocket at {verb.url} ({f'HTTP {status}' if status else repr(error)})")
+            self._line.fail(f"31920: no websocket at {verb.url} ({f'HTTP {status}' if status else reason_of(error)})")
             self._statuses.of_stream(verb, ids, "stream-error", url, "31920")
             return
         await self._keep_stream(MediaStream(socket, ids), verb, url)

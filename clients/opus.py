@@ -81,5 +81,5 @@ def _pyav() -> Any:
     try:
         import av
     except ImportError as error:
-        raise OpusMissingError("talking Opus needs PyAV: install it with `pip install calltape[apps]`") from error
+        raise OpusMissingError("talking Opus needs PyAV: pip install -e '.[apps]' in calltape's folder") from error
     return av

@@ -131,7 +131,7 @@ def plain_script(*steps: Say | Wav) -> Script:
 
 
 def script_schema() -> dict[str, Any]:
-    """The JSON Schema of a script file, for editors and for `calltape call --script`."""
+    """The JSON Schema of a script file, for editors (`calltape call --script-schema`)."""
     refs, components = msgspec.json.schema_components(list(_STEPS.values()), ref_template="#/$defs/{name}")
     for verb, step in _STEPS.items():
         components[step.__name__]["required"] = [verb]

@@ -1,5 +1,6 @@
 """Speaks HTTP to the server as the carrier does: signed webhooks, status callbacks, handshake signatures."""
 
+import os
 from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
@@ -32,6 +33,14 @@ class WebhookError(Exception):
     def __init__(self, text: str, status: int | None) -> None:
         super().__init__(text)
         self.status = status
+
+
+def reason_of(error: BaseException) -> str:
+    """Why nobody answered, in the system's words and not in the driver's."""
+    number = getattr(error, "errno", None) or 0
+    if number > 0:
+        return os.strerror(number)
+    return str(getattr(error, "strerror", "") or error) or type(error).__name__
 
 
 class Webhooks:
@@ -87,8 +96,7 @@ class Webhooks:
         try:
             status, text = await self._request(url, fields, method)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            why = getattr(error, "strerror", "") or str(error) or type(error).__name__
-            advice = "is `calltape serve` running there?"
+            why, advice = reason_of(error), "is `calltape serve` running there?"
             raise WebhookError(f"{self._base} does not answer {urlsplit(url).path} ({why}): {advice}", None) from error
         if status >= 300:
             raise WebhookError(f"{urlsplit(url).path} answered HTTP {status}: {text[:200]}", status)

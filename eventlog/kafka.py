@@ -22,7 +22,7 @@ from typing import Any, Self
 from aiokafka import TopicPartition
 
 from eventlog.kafka_append import Sender
-from eventlog.kafka_driver import quieten, translated
+from eventlog.kafka_driver import otherwise_sized, quieten, translated
 from eventlog.kafka_members import GroupLink, KafkaMembership
 from eventlog.kafka_reader import Asker, KafkaReader, known
 from eventlog.kafka_tuning import KafkaTuning
@@ -202,8 +202,7 @@ class KafkaLog:
         for name, partitions in there.items():
             if partitions != self._topics[name].partitions:
                 raise LogBroken(
-                    f"{self._name(name)} at {self._bootstrap} has {partitions} partitions and should have"
-                    f" {self._topics[name].partitions}: the number never changes, use another CALLTAPE_KAFKA_PREFIX"
+                    f"{self._name(name)} at {self._bootstrap} {otherwise_sized(self._topics[name], partitions)}"
                 )
 
     def _members(self, group: str) -> list[KafkaMembership]:

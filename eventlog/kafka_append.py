@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaProducer, errors
 
-from eventlog.kafka_driver import connection, our_error, translated
+from eventlog.kafka_driver import connection, our_error, starting, translated
 from eventlog.kafka_lanes import BATCH_BYTES, Cargo, Lane, Part, Ticket, parts_by_partition, place_in_order, size_of
 from eventlog.kafka_tuning import KafkaTuning
 from eventlog.port import Entry, LogBroken, LogClosed, LogError, LogUnavailable, Placed
@@ -219,7 +219,7 @@ class Sender:
             request_timeout_ms=self._tuning.request_ms,
         )
         try:
-            with translated(f"no broker of {self._bootstrap} can be used"):
+            with translated(f"no broker of {self._bootstrap} can be used"), starting():
                 async with asyncio.timeout(self._tuning.ask_ms / 1000):
                     await producer.start()
         except BaseException:

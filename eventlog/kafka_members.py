@@ -24,7 +24,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from eventlog.kafka_driver import connection, our_error, translated
+from eventlog.kafka_driver import connection, our_error, starting, translated
 from eventlog.kafka_shares import ShareAssignor, Shares
 from eventlog.kafka_tuning import KafkaTuning
 from eventlog.port import LogBroken, LogClosed, LogError, LogUnavailable
@@ -60,7 +60,7 @@ class GroupLink:
         patience_ms = self._tuning.session_ms + self._tuning.ask_ms
         self._client = AIOKafkaClient(**connection(self._bootstrap, self._tuning), request_timeout_ms=patience_ms)
         try:
-            with translated(self._where):
+            with translated(self._where), starting():
                 async with asyncio.timeout(self._patience_s):
                     await self._client.bootstrap()
         except BaseException:

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition, errors
 
-from eventlog.kafka_driver import connection, translated
+from eventlog.kafka_driver import connection, starting, translated
 from eventlog.kafka_tuning import KafkaTuning
 from eventlog.port import LogClosed, LogError, LogUnavailable, Record, UnknownTopic
 from schema.topics import Topic
@@ -39,7 +39,7 @@ class Asker:
         self._asking: set[asyncio.Task[dict[int, int]]] = set()
 
     async def start(self) -> None:
-        with translated(self._where):
+        with translated(self._where), starting():
             await self._consumer.start()
 
     async def begins(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
@@ -201,8 +201,9 @@ class KafkaReader:
     async def _start(self) -> None:
         fresh = consumer(self._bootstrap, self._tuning)
         try:
-            async with asyncio.timeout(self._tuning.ask_ms / 1000):
-                await fresh.start()
+            with starting():
+                async with asyncio.timeout(self._tuning.ask_ms / 1000):
+                    await fresh.start()
         except BaseException:
             await fresh.stop()
             raise

@@ -12,7 +12,7 @@ from aiokafka import errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from eventlog.kafka_driver import connection, quieten, translated
+from eventlog.kafka_driver import connection, otherwise_sized, quieten, starting, translated
 from eventlog.kafka_tuning import KafkaTuning
 from eventlog.port import LogBroken
 from schema.topics import Topic
@@ -73,7 +73,8 @@ async def _admin(bootstrap: str, tuning: KafkaTuning) -> AsyncIterator[Any]:
     try:
         with translated(f"topics at {bootstrap}"):
             async with asyncio.timeout(tuning.open_ms / 1000):
-                await admin.start()
+                with starting():
+                    await admin.start()
                 yield admin
     finally:
         await admin.close()
@@ -137,10 +138,7 @@ def _as_found(topic: Topic, name: str, partitions: Sequence[Any], configs: Mappi
     if not partitions:
         problems.append("it does not exist: run `calltape topics create`")
     elif len(partitions) != topic.partitions:
-        problems.append(
-            f"it has {len(partitions)} partitions and should have {topic.partitions}: the number never changes for a"
-            " topic, so set another CALLTAPE_KAFKA_PREFIX, or delete it if nothing of it is needed"
-        )
+        problems.append(f"it {otherwise_sized(topic, len(partitions))}, or delete it if nothing of it is needed")
     if partitions and configs.get("message.timestamp.type") not in (None, "LogAppendTime"):
         problems.append("it keeps the writer's time: set message.timestamp.type=LogAppendTime on it")
     if partitions and configs.get("cleanup.policy") not in (None, "delete"):

@@ -137,8 +137,8 @@ class LogFile:
         (found,) = connection.execute("SELECT count(*) FROM ends WHERE topic = ?", (topic.name,)).fetchone()
         if found not in (0, topic.partitions):
             raise LogBroken(
-                f"{topic.name} has {found} partitions in {self.path} and {topic.partitions} in this program: the"
-                " number never changes; use the program that wrote the file, or another file"
+                f"{topic.name} has {found} partitions in {self.path} and should have {topic.partitions}: the number"
+                f" never changes, so set {topic.sized_by}={found}, or name another file as LOG"
             )
         connection.execute(
             f'CREATE TABLE IF NOT EXISTS "{topic.name}" (position INTEGER PRIMARY KEY, partition INTEGER NOT NULL,'

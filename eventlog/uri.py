@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from eventlog.kafka_tuning import KafkaTuning
@@ -11,7 +10,8 @@ from eventlog.memory import MemoryLog
 from eventlog.port import Log, LogError
 from eventlog.sqlite import SqliteLog
 from eventlog.sqlite_file import Tuning
-from schema.topics import MEDIA, TOPICS, Topic
+from schema.extras import install
+from schema.topics import TOPICS, Topic
 
 _SQLITE = "sqlite:///"
 _KAFKA = "kafka://"
@@ -24,10 +24,12 @@ def open_log(
     now: Callable[[], int],
     tuning: Tuning | None = None,
     kafka: KafkaTuning | None = None,
-    media_retention_ms: int | None = None,
+    topics: Mapping[str, Topic] = TOPICS,
 ) -> Log:
-    """The log of that name, to be opened with `async with`. `tuning` is for SQLite. Raises LogError."""
-    topics = topics_kept(media_retention_ms)
+    """The log of that name, to be opened with `async with`. `tuning` is for SQLite. Raises LogError.
+
+    A log that has other numbers of partitions than `topics` refuses to be opened.
+    """
     if uri == "memory:":
         return MemoryLog(now=now, topics=topics)
     if uri.startswith(_SQLITE) and len(uri) > len(_SQLITE):
@@ -36,9 +38,7 @@ def open_log(
         try:
             from eventlog.kafka import KafkaLog
         except ModuleNotFoundError as error:
-            raise LogError(
-                f"LOG is {uri!r}, and {error.name} is not installed: pip install 'calltape[kafka]'"
-            ) from error
+            raise LogError(f"LOG is {uri!r}, and {error.name} is not installed: {install('kafka')}") from error
         return KafkaLog(bootstrap_of(uri), now=now, topics=topics, tuning=kafka)
     raise LogError(f"LOG is {uri!r}, which names no log: it must be {_FORMS}")
 
@@ -55,10 +55,3 @@ def bootstrap_of(uri: str) -> str:
         if not host or "/" in broker or not port.isdecimal() or not 0 < int(port) < 65_536:
             raise LogError(f"LOG is {uri!r}, which names no brokers: it must be kafka://host:port[,host:port]")
     return ",".join(brokers)
-
-
-def topics_kept(media_retention_ms: int | None) -> dict[str, Topic]:
-    """The topics of a log that keeps audio for so long; None: as long as `schema/topics.py` says."""
-    if media_retention_ms is None:
-        return dict(TOPICS)
-    return dict(TOPICS) | {MEDIA.name: replace(MEDIA, retention_ms=media_retention_ms)}

@@ -37,6 +37,7 @@ class Marked:
     heard_ms: int
     last: bool
     estimated: bool = False
+    ago_ms: int = 0  # so long ago the caller had heard that much
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Cleared:
     sentence: int
     heard_ms: int
     estimated: bool
+    ago_ms: int = 0
 
 
 Act = Write | Clear | Started | Marked | Cleared

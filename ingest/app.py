@@ -19,6 +19,7 @@ from ingest.app_doors import APP_DOORS, OTHER_DOORS, SOCKETIO
 from ingest.apps import Apps
 from ingest.config import IngestConfig
 from ingest.desk import Desk
+from ingest.ending import RESTART
 from ingest.entrance import Entrance
 from ingest.numbers import Numbers, Owner
 from ingest.parts import Parts
@@ -199,7 +200,7 @@ class Ingest:
         return int(self._runner.addresses[0][1])
 
     async def drain(self, *, is_relieved: bool = False) -> None:
-        """Take no call, and let each one go when nobody speaks, at the latest after `drain_ms`.
+        """Take no call, and let each one go when nobody speaks or owes an answer, at the latest after `drain_ms`.
 
         The port stays open: the carrier, which asks what to do next, is told to ask again in a moment. Unless this
         process is relieved: then another one accepts at the same socket, and callers find it there at once.
@@ -210,6 +211,7 @@ class Ingest:
         self._draining = True
         self._shut_beside()
         desk = self._living()
+        desk.is_leaving = True
         deadline = self._clock() + self._config.drain_ms
         while desk.sockets:
             now = self._clock()
@@ -280,7 +282,7 @@ class Ingest:
         if self._desk is not None:
             for session in tuple(self._desk.sockets):
                 if is_time(session):
-                    session.shut("restart", "the server restarts; connect again")
+                    session.shut(*RESTART)
 
     def _living(self) -> Desk:
         if self._desk is None:

@@ -32,10 +32,12 @@ class Desk:
     clock: Callable[[], int]  # ms, only grows
     new_id: Callable[[], str]
     partitions: int
+    mailbox: int = 0  # ours of calls.outbox; known once it was opened
     sessions: dict[str, Session] = field(default_factory=dict)  # by stream, opened ones
     sockets: set[Session] = field(default_factory=set)
     playing: set[Session] = field(default_factory=set)  # those that time must visit
     started_playing: asyncio.Event = field(default_factory=asyncio.Event)
+    is_leaving: bool = False  # each socket goes in its next quiet moment
 
     @property
     def is_full(self) -> bool:

@@ -17,6 +17,8 @@ FAREWELLS: Mapping[str, str] = {
     "forbidden": "FORBIDDEN",
 }
 COME_BACK = frozenset({"restart", "lost"})
+# Reason and text with which a server that leaves closes a socket.
+RESTART = ("restart", "the server restarts; connect again")
 RESTART_MS = 1_000  # an app that comes back sooner may find us still leaving
 
 

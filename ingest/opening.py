@@ -14,7 +14,7 @@ from ingest.measure import TELEPHONE, Measure, measure_of
 from ingest.tape import FIRST_RETRY_S, LAST_RETRY_S
 from schema.call import CallStarted, HistoryLine
 from schema.stream import StreamOpened
-from schema.topics import MEDIA, mailbox_of, partition_of
+from schema.topics import MEDIA, partition_of
 
 UNOPENED: Measure = TELEPHONE  # before the peer said its format; nothing is measured by it
 
@@ -52,7 +52,7 @@ def opened(desk: Desk, line: Line, door: str, admitted: Admitted, began: Began, 
         StreamOpened,
         stream=line.stream,
         door=door,
-        mailbox=mailbox_of(desk.config.instance),
+        mailbox=desk.mailbox,
         user_id=admitted.user_id,
         encoding=began.encoding,
         sample_rate=began.sample_rate,

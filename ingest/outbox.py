@@ -8,6 +8,7 @@ import structlog
 
 from eventlog.port import LogBroken, LogUnavailable, Reader, Record
 from ingest.desk import Desk
+from ingest.ending import RESTART
 from ingest.session import Session
 from ingest.tape import FIRST_RETRY_S, LAST_RETRY_S
 from schema.registry import MalformedEvent, unpack_outbox
@@ -18,8 +19,8 @@ _log = structlog.get_logger(__name__)
 
 async def open_mailbox(desk: Desk) -> Reader:
     """From the mailbox's end as it is now: to be called before the first stream opens."""
-    mailbox = mailbox_of(desk.config.instance)
-    return desk.log.reader(OUTBOX.name, {mailbox: await desk.log.end(OUTBOX.name, mailbox)})
+    desk.mailbox = mailbox_of(desk.config.instance, await desk.log.partitions(OUTBOX.name))
+    return desk.log.reader(OUTBOX.name, {desk.mailbox: await desk.log.end(OUTBOX.name, desk.mailbox)})
 
 
 async def deliver(desk: Desk, mailbox: Reader) -> None:
@@ -55,4 +56,7 @@ def hand_out(desk: Desk, records: list[Record]) -> None:
         session.take(message, now)
         touched[session] = None
     for session in touched:
+        # The moment before a reply is the best and the shortest: nobody who looks now and then would see it.
+        if desk.is_leaving and session.is_quiet(now):
+            session.shut(*RESTART)
         session.play(now)

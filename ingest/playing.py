@@ -111,7 +111,7 @@ class Playlist:
         if not self._echoes:
             for mark in self._marks.overdue(now):
                 mark.sentence.guessed = True
-                acts += _heard(mark)
+                acts += _heard(mark, now)
         while self._line:
             sentence = self._line[0]
             if sentence.pieces:
@@ -181,23 +181,24 @@ class Playlist:
         if sentence.pieces:
             return False
         if sentence.whole:
-            self._finish(sentence, acts)
+            self._finish(sentence, now, acts)
             return True
         starved = len(self._line) > 1 and now - sentence.grew_at >= self._pace.starved_ms
         if starved:
             # Its rest never came; the next sentence must not wait for it.
             sentence.whole = sentence.done = True
-            acts.append(Cleared(sentence.reply, sentence.index, sentence.written_ms, estimated=True))
+            ago_ms = sentence.heard_ago_ms(now) if sentence.heard_ms >= sentence.written_ms else 0
+            acts.append(Cleared(sentence.reply, sentence.index, sentence.written_ms, estimated=True, ago_ms=ago_ms))
         return starved
 
-    def _finish(self, sentence: Sentence, acts: list[Act]) -> None:
+    def _finish(self, sentence: Sentence, now: int, acts: list[Act]) -> None:
         """All of it was written: its newest mark is its last, or that one came back already."""
         newest = self._marks.newest_of(sentence)
         if newest is not None:
             newest.last = True
         elif not sentence.done:
             sentence.done = True
-            acts.append(Marked(sentence.reply, sentence.index, sentence.heard_ms, True, sentence.guessed))
+            acts.append(_marked(sentence, now, last=True))
 
     # ------------------------------------------------------------------ what the peer says
 
@@ -211,7 +212,7 @@ class Playlist:
             return None
         self._hear_echoes()
         mark.sentence.guessed = False
-        return _heard(mark)
+        return _heard(mark, now)
 
     def _hear_echoes(self) -> None:
         """One echo is proof that this peer echoes: from now on it is waited for."""
@@ -225,11 +226,11 @@ class Playlist:
         theirs = [s for s in self._sentences.values() if s.reply == reply and not s.done]
         out = self._marks.sentences()
         if not any(sentence.reply == reply for sentence in out):
-            return self._cut_sentences(theirs, {})
+            return self._cut_sentences(theirs, {}, now)
         heard = self._marks.estimates(now)
         theirs += [sentence for sentence in out if sentence.reply != reply]
         self._marks.clear(now)
-        return [Clear(), *self._cut_sentences(theirs, heard)]
+        return [Clear(), *self._cut_sentences(theirs, heard, now)]
 
     def lost(self, now: int) -> list[Act]:
         """The socket is gone: what was heard of the sentences that were playing, as far as their marks prove, or the
@@ -238,15 +239,16 @@ class Playlist:
         playing = dict.fromkeys([*self._marks.sentences(), *(s for s in self._line if s.started)])
         self._line.clear()
         self._marks.forget()
-        return self._cut_sentences([s for s in playing if not s.done], heard)
+        return self._cut_sentences([s for s in playing if not s.done], heard, now)
 
-    def _cut_sentences(self, sentences: list[Sentence], heard: dict[Sentence, int]) -> list[Act]:
+    def _cut_sentences(self, sentences: list[Sentence], heard: dict[Sentence, int], now: int) -> list[Act]:
         acts: list[Act] = []
         for sentence in sentences:
             by_clock = min(heard.get(sentence, 0), sentence.written_ms)
-            heard_ms = max(sentence.heard_ms, by_clock)
             guessed = sentence.guessed or by_clock > sentence.heard_ms
-            acts.append(Cleared(sentence.reply, sentence.index, heard_ms, estimated=guessed))
+            sentence.heard(by_clock, now)
+            ago_ms = sentence.heard_ago_ms(now)
+            acts.append(Cleared(sentence.reply, sentence.index, sentence.heard_ms, estimated=guessed, ago_ms=ago_ms))
         gone = set(sentences)
         self._line = deque(s for s in self._line if s not in gone)
         # Forgotten, so that a resumed reply may say it again from where it was heard.
@@ -255,15 +257,21 @@ class Playlist:
         return acts
 
 
-def _heard(mark: Mark) -> list[Act]:
+def _heard(mark: Mark, now: int) -> list[Act]:
     sentence = mark.sentence
-    sentence.heard_ms = max(sentence.heard_ms, mark.end_ms)
+    sentence.heard(mark.end_ms, now)
     is_first = not sentence.marked
     sentence.marked = True
     if sentence.done or not (is_first or mark.last):
         return []
     sentence.done = mark.last
-    return [Marked(sentence.reply, sentence.index, sentence.heard_ms, mark.last, sentence.guessed)]
+    return [_marked(sentence, now, last=mark.last)]
+
+
+def _marked(sentence: Sentence, now: int, *, last: bool) -> Marked:
+    return Marked(
+        sentence.reply, sentence.index, sentence.heard_ms, last, sentence.guessed, ago_ms=sentence.heard_ago_ms(now)
+    )
 
 
 __all__ = ["Act", "Clear", "Cleared", "Marked", "Playlist", "Started", "Write"]

@@ -29,10 +29,20 @@ class Sentence:
     marked: bool = False  # its first mark came back
     guessed: bool = False  # `heard_ms` is what the clock says
     done: bool = False
+    heard_at: int | None = None  # when `heard_ms` was reached; None: nothing was heard yet
     pieces: deque[tuple[int, bytes]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.received_ms = self.written_ms = self.heard_ms = self.start_ms
+
+    def heard(self, heard_ms: int, now: int) -> None:
+        """The caller has heard so much; less than before says nothing."""
+        if heard_ms > self.heard_ms:
+            self.heard_ms, self.heard_at = heard_ms, now
+
+    def heard_ago_ms(self, now: int) -> int:
+        """How long it has stood where it stands."""
+        return 0 if self.heard_at is None else now - self.heard_at
 
     def grow(self, message: OutboxAudio, now: int) -> bool:
         """Append what is new of it: what was received before, in this take or an older one, is cut off."""

@@ -16,6 +16,7 @@ from socketio import packet
 
 from ingest.dialects.base import Wire
 from ingest.dialects.socketio import event_of
+from ingest.socketio_polls import SocketioServer
 
 NAMESPACE = "/voice"
 PATH = "/socket.io/"
@@ -23,8 +24,7 @@ PING_S, PATIENCE_S = 25, 60
 # Packets of one POST of long-polling: 16 by default, and what is beyond is lost without a word.
 MOST_PACKETS = 500
 MOST_ATTACHMENTS = 8
-# Packets on their way out of one connection before its writer waits for the peer: a second and more of audio, so
-# that a long poll is answered with many.
+# Packets on their way out of one connection before its writer waits for the peer: more than half a second of audio.
 WINDOW = 64
 
 _quiet = logging.getLogger("calltape.socketio")  # the library logs tracebacks for what strangers send
@@ -44,7 +44,7 @@ class BoundedPacket(packet.Packet):  # type: ignore[misc]  # the library has no 
 def new_server(most_bytes: int) -> socketio.AsyncServer:
     """Events are handled one after the other, in the order they came; a handler that waits holds its peer back."""
     payload.Payload.max_decode_packets = MOST_PACKETS
-    return socketio.AsyncServer(
+    return SocketioServer(
         async_mode="aiohttp",
         async_handlers=False,
         namespaces=[NAMESPACE],

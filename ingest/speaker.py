@@ -13,11 +13,11 @@ from ingest.gauge import Gauge
 from ingest.lane import Line
 from ingest.measure import Measure
 from ingest.playing import Playlist
+from ingest.quiet import Quiet
 from schema.call import CallEnded, CallTransferred
 from schema.envelope import AnyEvent, Event
 from schema.outbox import OutboxAudio, OutboxFact
 from schema.registry import MalformedEvent, decode
-from schema.speech import SpeechStarted, SpeechStopped
 from schema.stream import PlaybackCleared, PlaybackMarked, PlaybackStarted, StreamLost, StreamSuperseded
 
 FINISH_MS = 15_000  # a goodbye that is not played by then never will be
@@ -57,7 +57,7 @@ class Speaker:
         self._finishing = ""
         self._finish_by = 0
         self._spoken_until_ms = 0
-        self._caller_speaks = False
+        self._quiet = Quiet(now)
 
     def take(self, message: OutboxFact | OutboxAudio, now: int) -> None:
         """What the outbox brought for this stream."""
@@ -96,10 +96,13 @@ class Speaker:
         self._act(self.playlist.lost(now), now)
 
     def is_quiet(self, now: int) -> bool:
-        """Neither side speaks: a good moment to go."""
-        return not self._caller_speaks and self.playlist.is_quiet(now)
+        """Neither side speaks, and the caller owes no answer: a good moment to go."""
+        if self._quiet.agent_is_next:  # what waits to be played goes to the next stream
+            return self.playlist.ahead_ms(now) == 0
+        return self.playlist.is_quiet(now) and self._quiet.lasts(now)
 
     def _obey(self, event: AnyEvent, now: int) -> None:
+        self._quiet.note(event, now)
         for frame in self._voice.dialect.send(event):
             self._put(frame)
         match event:
@@ -113,12 +116,6 @@ class Speaker:
             case CallEnded() | CallTransferred():
                 self._finishing = "ended"
                 self._finish_by = now + FINISH_MS
-            case SpeechStarted():
-                self._caller_speaks = True
-            case SpeechStopped():
-                self._caller_speaks = False
-            case _:
-                pass
 
     def _act(self, acts: list[Act], now: int) -> None:
         for act in acts:
@@ -130,21 +127,27 @@ class Speaker:
                     if clear is not None:
                         self._put(clear)
                 case Started() | Marked() | Cleared():
-                    self._tell(act)
+                    self._quiet.played(now)
+                    self._tell(act, now)
 
-    def _tell(self, act: Started | Marked | Cleared) -> None:
+    def _tell(self, act: Started | Marked | Cleared, now: int) -> None:
+        # The log may be away for long: the fact itself says when it was one. A client that falls silent stops its
+        # clock, but not what it hears; one that was held up while its stream opened is ahead of ours.
+        ago_ms = 0 if isinstance(act, Started) else act.ago_ms
+        at_ms = max(0, max(now - self._opened_at, self._clock_ms(now)) - ago_ms)
         match act:
             case Started(reply, sentence, waited_ms, offset_ms):
-                self._say(PlaybackStarted, reply, sentence, waited_ms=waited_ms, offset_ms=offset_ms)
+                self._say(PlaybackStarted, reply, sentence, at_ms, waited_ms=waited_ms, offset_ms=offset_ms)
             case Marked(reply, sentence, heard_ms, last, estimated):
-                self._say(PlaybackMarked, reply, sentence, heard_ms=heard_ms, last=last, estimated=estimated)
+                self._say(PlaybackMarked, reply, sentence, at_ms, heard_ms=heard_ms, last=last, estimated=estimated)
             case Cleared(reply, sentence, heard_ms, estimated):
-                self._say(PlaybackCleared, reply, sentence, heard_ms=heard_ms, estimated=estimated)
+                self._say(PlaybackCleared, reply, sentence, at_ms, heard_ms=heard_ms, estimated=estimated)
 
-    def _say(self, kind: type[Event], reply: str, sentence: int, **fields: Any) -> None:
+    def _say(self, kind: type[Event], reply: str, sentence: int, at_ms: int, **fields: Any) -> None:
         """Onto the log, and to the peer where its protocol has words for it: before the audio it speaks of."""
         line = self._line
-        event = self._desk.event(line, kind, stream=line.stream, reply=reply, sentence=sentence, **fields)
+        placed = {"stream": line.stream, "reply": reply, "sentence": sentence, "at_ms": at_ms}
+        event = self._desk.event(line, kind, **placed, **fields)
         self._desk.tape.say(event, line.partition)
         for frame in self._voice.dialect.send(event):
             self._put(frame)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from projections.errors import ProjectionError
+from schema.extras import install
 
 BUSY_TIMEOUT_MS = 5_000  # a writer's transaction takes milliseconds; waiting longer would hide a fault
 CONNECT_TIMEOUT_S = 10
@@ -34,7 +35,7 @@ def open_database(url: str) -> AsyncEngine:
         engine = create_async_engine(target, **_options(target))
     except ModuleNotFoundError as error:
         shown = target.render_as_string(hide_password=True)
-        raise UnusableDatabase(f"cannot open {shown} ({error}): pip install 'calltape[postgres]'") from error
+        raise UnusableDatabase(f"cannot open {shown} ({error}): {install('postgres')}") from error
     if target.get_backend_name() == "sqlite":
         _prepare_sqlite(engine.sync_engine)
     return engine

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from projections.results import Call, CallDetails, Latency, Line, Stream, Turn
+from projections.results import Call, CallDetails, Latency, Line, Reply, Stream, Turn
 
 STAGES = ("endpoint", "stt", "agent", "tts", "first_audio", "heard", "barge_in")
 
@@ -47,7 +47,7 @@ def show_json(details: CallDetails) -> dict[str, Any]:
     return {
         **call_json(call),
         **_more_of(call),
-        "turns": [_turn(turn) for turn in details.turns],
+        "turns": [_turn(turn, details.lines) for turn in details.turns],
         "transcript": [_line(line) for line in details.lines if _heard(line)],
         "summary": None if summary is None else summary.summary,
         "sentiment": None if summary is None else summary.sentiment,
@@ -81,19 +81,37 @@ def _more_of(call: Call) -> dict[str, Any]:
     }
 
 
-def _turn(turn: Turn) -> dict[str, Any]:
+def _turn(turn: Turn, lines: Sequence[Line]) -> dict[str, Any]:
     return {
         "heard": turn.text,
         "reply": " ".join(reply.text for reply in turn.replies if reply.text),
         "reply_heard": " ".join(reply.heard_text for reply in turn.replies if reply.heard_text),
         "interrupted": any(reply.interrupted for reply in turn.replies),
         "latency_ms": _latency([reply.latency for reply in turn.replies]),
+        "engines": _engines(turn, lines),
     }
 
 
 def _latency(spent: list[Latency]) -> dict[str, int | None]:
-    """Each stage as the first reply that went through it knows it: a tool's call leaves a reply without audio."""
-    return {stage: next((ms for each in spent if (ms := getattr(each, stage)) is not None), None) for stage in STAGES}
+    """Each stage as the first reply that sounded knows it (a tool's call may leave a reply without audio), else any."""
+    heard_first = sorted(spent, key=lambda each: each.tts is None)
+    return {
+        stage: next((ms for each in heard_first if (ms := getattr(each, stage)) is not None), None) for stage in STAGES
+    }
+
+
+def _engines(turn: Turn, lines: Sequence[Line]) -> dict[str, dict[str, str] | None]:
+    """Who heard, answered and spoke first in this turn; null where no engine did, as with typed words."""
+    answers = {reply.id for reply in turn.replies}
+    return {
+        "stt": _maker(line for line in lines if line.id in turn.utterances),
+        "agent": _maker(turn.replies),
+        "tts": _maker(line for line in lines if line.reply in answers),
+    }
+
+
+def _maker(made: Iterable[Line | Reply]) -> dict[str, str] | None:
+    return next(({"engine": each.engine, "model": each.model} for each in made if each.engine), None)
 
 
 def _heard(line: Line) -> str:

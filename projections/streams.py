@@ -9,6 +9,9 @@ from projections.tables import measurements, streams
 from projections.values import Handlers, Place
 from schema.speech import StreamHeard
 from schema.stream import (
+    PlaybackCleared,
+    PlaybackMarked,
+    PlaybackStarted,
     StreamClosed,
     StreamDegraded,
     StreamLost,
@@ -21,6 +24,18 @@ from schema.stream import (
 # Columns named as the event's own fields.
 WIRE = ("frames", "bytes", "lost", "repeated", "dropped", "largest_gap_ms", "jitter_ms", "ping_ms", "buffered_ms")
 SOUND = ("level_dbfs", "snr_db")
+
+Playback = PlaybackStarted | PlaybackMarked | PlaybackCleared
+
+
+def played_ms(connection: Connection, event: Playback, place: Place) -> int:
+    """When it was so for the caller, on the call's own clock.
+
+    Its stream's clock judges, for the log may have been away when it was said. Without the stream's word (an older
+    ingest) the log's time has to do.
+    """
+    stream = find(connection, streams, life=place.life, stream=event.stream) if event.at_ms else None
+    return place.clock_ms if stream is None else int(stream["opened_ms"]) + event.at_ms
 
 
 def _opened(connection: Connection, event: StreamOpened, place: Place) -> None:

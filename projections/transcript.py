@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, update
 
 from projections.statements import add, change, find
+from projections.streams import played_ms
 from projections.tables import lines, streams
 from projections.values import Handlers, Place, is_sealed, made_by, stored
 from schema.heard import TOLERANCE_MS, heard_words, presumed_duration_ms
@@ -84,7 +85,7 @@ def _playback_started(connection: Connection, event: PlaybackStarted, place: Pla
         return
     values: dict[str, Any] = {"stream": event.stream}
     if line["start_ms"] is None:
-        values["start_ms"] = max(0, place.clock_ms - event.offset_ms)
+        values["start_ms"] = max(0, played_ms(connection, event, place) - event.offset_ms)
     change(connection, lines, {"id": line["id"]}, **values)
 
 
@@ -92,13 +93,14 @@ def _marked(connection: Connection, event: PlaybackMarked, place: Place) -> None
     line = _find(connection, place, event.reply, event.sentence)
     if line is not None:
         whole = line["whole"] or event.last
-        _hear(connection, {**line, "whole": whole}, event.heard_ms, whole=whole, **_ending(line, event.heard_ms, place))
+        ending = _ending(connection, line, event, place)
+        _hear(connection, {**line, "whole": whole}, event.heard_ms, whole=whole, **ending)
 
 
 def _cleared(connection: Connection, event: PlaybackCleared, place: Place) -> None:
     line = _find(connection, place, event.reply, event.sentence)
     if line is not None:
-        _hear(connection, line, event.heard_ms, **_ending(line, event.heard_ms, place))
+        _hear(connection, line, event.heard_ms, **_ending(connection, line, event, place))
 
 
 def _finished(connection: Connection, event: ReplyFinished, place: Place) -> None:
@@ -110,15 +112,17 @@ def _finished(connection: Connection, event: ReplyFinished, place: Place) -> Non
     connection.execute(its.values(heard_text=lines.c.text, whole=True))
 
 
-def _ending(line: RowMapping, heard_ms: int, place: Place) -> dict[str, int]:
+def _ending(
+    connection: Connection, line: RowMapping, event: PlaybackMarked | PlaybackCleared, place: Place
+) -> dict[str, int]:
     """A line ends where playback last stood; one of which nothing was heard has neither start nor end."""
-    if heard_ms == 0 and line["heard_ms"] == 0:
+    if event.heard_ms == 0 and line["heard_ms"] == 0:
         return {}
-    start_ms = line["start_ms"]
+    start_ms, clock_ms = line["start_ms"], played_ms(connection, event, place)
     if start_ms is None or line["heard_ms"] == 0:
         # Audio is written ahead of its playing: the first mark says when its first word was heard.
-        start_ms = max(start_ms or 0, place.clock_ms - heard_ms)
-    return {"start_ms": start_ms, "end_ms": max(start_ms, place.clock_ms)}
+        start_ms = max(start_ms or 0, clock_ms - event.heard_ms)
+    return {"start_ms": start_ms, "end_ms": max(start_ms, clock_ms)}
 
 
 def _hear(connection: Connection, line: Any, heard_ms: int, **values: Any) -> None:

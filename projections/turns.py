@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, RowMapping, delete, func, or_, select
 
 from projections.statements import add, change, find
+from projections.streams import played_ms
 from projections.tables import calls, replies, speech_moments, tools, turns
 from projections.values import Handlers, Place, made_by, stored
 from schema.call import CallSealed
@@ -124,7 +125,9 @@ def _cleared(connection: Connection, event: PlaybackCleared, place: Place) -> No
     """From the event in which the caller was heard to speak to the moment playback fell silent."""
     reply = find(connection, replies, id=event.reply, life=place.life)
     if reply is not None and reply["spoke_at"] is not None and reply["barge_in"] is None:
-        _set(connection, place, event.reply, barge_in=max(0, place.at - reply["spoke_at"]))
+        # Of two words on it the earlier: the log may have been away, and the stream's clock may run ahead of it.
+        silent_at = min(place.at, place.started_at + played_ms(connection, event, place))
+        _set(connection, place, event.reply, barge_in=max(0, silent_at - reply["spoke_at"]))
 
 
 def _remember(connection: Connection, event: Event, place: Place) -> None:

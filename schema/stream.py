@@ -125,6 +125,7 @@ class PlaybackStarted(Event, frozen=True, kw_only=True, tag="playback.started"):
     sentence: Count
     waited_ms: Milliseconds = 0  # between its arrival at the outbox and the write
     offset_ms: Milliseconds = 0  # where in the sentence this playback begins
+    at_ms: Milliseconds = 0  # when, on the stream's own clock; 0: not told, the log's time has to do
 
 
 class PlaybackMarked(Event, frozen=True, kw_only=True, tag="playback.marked"):
@@ -136,6 +137,7 @@ class PlaybackMarked(Event, frozen=True, kw_only=True, tag="playback.marked"):
     heard_ms: Milliseconds  # from the sentence's beginning
     last: bool = False  # the whole sentence was heard
     estimated: bool = False  # by the clock: this peer does not say what it played
+    at_ms: Milliseconds = 0  # when so much had been heard, on the stream's own clock; 0: not told
 
 
 class PlaybackCleared(Event, frozen=True, kw_only=True, tag="playback.cleared"):
@@ -146,3 +148,4 @@ class PlaybackCleared(Event, frozen=True, kw_only=True, tag="playback.cleared"):
     sentence: Count
     heard_ms: Milliseconds
     estimated: bool = False
+    at_ms: Milliseconds = 0  # when so much had been heard, on the stream's own clock; 0: not told

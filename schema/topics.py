@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -16,14 +16,20 @@ class Topic:
     retention_ms: int | None
     partitions: int
 
+    @property
+    def sized_by(self) -> str:
+        """The setting that says how many partitions there are."""
+        return "CALLTAPE_MAILBOXES" if self.key == "mailbox" else "CALLTAPE_PARTITIONS"
+
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
 # calls.media and calls.events have the same number of partitions and the same partitioner, so that one call is
-# partition p in both. The number never changes for a topic: growth is a new topic generation.
+# partition p in both. The number never changes for a topic: growth is a new topic generation. These are the defaults;
+# who needs the numbers of a log asks the log.
 PARTITIONS = 24
-MAILBOXES = 64
+MAILBOXES = 64  # at least ten times the ingest instances: two that share one read each other's mail for nothing
 
 MEDIA = Topic("calls.media", "call_id", "msgpack", 7 * DAY_MS, PARTITIONS)
 EVENTS = Topic("calls.events", "call_id", "json", None, PARTITIONS)
@@ -32,8 +38,27 @@ RUNS = Topic("runs.events", "run + call_id", "json", 30 * DAY_MS, PARTITIONS)
 
 TOPICS = {topic.name: topic for topic in (MEDIA, EVENTS, OUTBOX, RUNS)}
 
+
+def topics_with(
+    *,
+    partitions: int = PARTITIONS,
+    mailboxes: int = MAILBOXES,
+    media_ms: int | None = MEDIA.retention_ms,
+    outbox_ms: int | None = OUTBOX.retention_ms,
+    runs_ms: int | None = RUNS.retention_ms,
+) -> dict[str, Topic]:
+    """The topics of a log of this size, which keeps things for so long. Facts are kept for ever."""
+    sized = (
+        replace(MEDIA, partitions=partitions, retention_ms=media_ms),
+        replace(EVENTS, partitions=partitions),
+        replace(OUTBOX, partitions=mailboxes, retention_ms=outbox_ms),
+        replace(RUNS, partitions=partitions, retention_ms=runs_ms),
+    )
+    return {topic.name: topic for topic in sized}
+
+
 # Conversation copies these to the mailbox of the live stream, whoever said them (dialects ignore what their
-# protocol cannot say).
+# protocol cannot say). What a stream is told before its own stream.opened was said before it.
 RENDERED = frozenset(
     {
         "call.adopted",
@@ -52,6 +77,7 @@ RENDERED = frozenset(
         "agent.changed",
         "tool.called",
         "tool.returned",
+        "stream.opened",
         "stream.superseded",
         "stream.lost",
         "stream.degraded",
@@ -90,6 +116,6 @@ def partition_of(key: str, partitions: int) -> int:
     return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
 
 
-def mailbox_of(instance: str) -> int:
-    """The outbox partition an ingest instance listens to."""
-    return partition_of(instance, MAILBOXES)
+def mailbox_of(instance: str, mailboxes: int = MAILBOXES) -> int:
+    """The outbox partition an ingest instance listens to. `mailboxes`: the log's number of them."""
+    return partition_of(instance, mailboxes)

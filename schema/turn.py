@@ -17,7 +17,7 @@ class Latency(msgspec.Struct, frozen=True, omit_defaults=True):
 
     endpoint: int | None = None  # last voiced frame to the turn's decision
     stt: int | None = None  # last voiced frame to the settled words
-    agent: int | None = None  # turn taken to the first sentence
+    agent: int | None = None  # turn taken to the first sentence, silent tools included
     tts: int | None = None  # first sentence to its first audio at the socket
     first_audio: int | None = None  # last voiced frame to the first audio written
     heard: int | None = None  # first audio written to the last mark

@@ -1,4 +1,4 @@
-"""Asks a caller who was cut off to say it again: the profile's words, whatever engine answers otherwise."""
+"""Asks again when the line went: what the agent had asked, or that the caller say it again in the profile's words."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from workers.wording import say
 
 
 class AsksAgain:
-    """Implements `workers.agents.Agent`. No engine is asked: a line that was just lost has cost time enough."""
+    """Implements `workers.agents.Agent`. No engine is asked: a line that was just lost has cost time enough.
 
-    def __init__(self, profile: Profile) -> None:
-        self._words = say(profile.texts.cut_off)
+    `question` is what the caller has not answered; empty: they were cut off in mid-sentence.
+    """
+
+    def __init__(self, profile: Profile, question: str = "") -> None:
+        self._words = say(question or profile.texts.cut_off)
         self._made_by = MadeBy(engine="profile", model=profile.name, settings=profile_hash(profile))
 
     def made_by(self) -> MadeBy:

@@ -8,24 +8,17 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from schema.call import CallAdopted, CallEnded, CallSealed, CallStarted, ProfileUsed
-from schema.envelope import AnyEvent, Event, type_of
+from schema.call import CallEnded, CallSealed, CallStarted, ProfileUsed
+from schema.envelope import AnyEvent
 from schema.private import plain
-from schema.stream import StreamLost, StreamMeasured, StreamSuperseded
-from schema.topics import RENDERED
+from schema.stream import StreamMeasured
+from schema.turn import ReplySentence
 from workers import lifecycle, turns
+from workers.callstate_facts import Fact, Facts, fact_of, standing
 from workers.lifecycle import Life, LifeRules
 from workers.talk import Decision, End, Talk, Wait
 
 MOST_FACTS = 500  # kept while no stream says what it has taken
-
-
-class Fact(msgspec.Struct, frozen=True):
-    """An admitted event that the streams of the call are told."""
-
-    position: int
-    event: Event
-    stream: str = ""  # empty: whichever speaks for the call
 
 
 class CallState(msgspec.Struct, frozen=True):
@@ -37,7 +30,8 @@ class CallState(msgspec.Struct, frozen=True):
     profile_body: dict[str, Any] | None = None
     profiles: Mapping[str, dict[str, Any]] = {}  # hash -> body, of every agent so far
     parameters: Mapping[str, str] = {}  # of call.started
-    facts: tuple[Fact, ...] = ()  # not confirmed by the stream that speaks for the call
+    facts: Facts = ()  # not confirmed by the stream that speaks for the call
+    standing: Facts = ()  # what every stream has to know, confirmed or not
     ended: Fact | None = None
     sealed: bool = False
 
@@ -61,7 +55,8 @@ def fold(state: CallState, event: AnyEvent, position: int, at: int) -> CallState
     if fact is None:
         return state
     ended = fact if isinstance(event, CallEnded) else state.ended
-    return replace(state, facts=(*state.facts, fact)[-MOST_FACTS:], ended=ended)
+    facts = (*state.facts, fact)[-MOST_FACTS:]
+    return replace(state, facts=facts, standing=standing(state.standing, fact), ended=ended)
 
 
 def _confirmed(state: CallState, event: StreamMeasured) -> CallState:
@@ -70,14 +65,19 @@ def _confirmed(state: CallState, event: StreamMeasured) -> CallState:
     return replace(state, facts=tuple(fact for fact in state.facts if fact.position > event.outbox_through))
 
 
-def fact_of(event: AnyEvent, position: int) -> Fact | None:
-    """What the outbox carries of an event; None when no dialect can say it."""
-    if not isinstance(event, Event) or type_of(event) not in RENDERED:
-        return None
-    if isinstance(event, CallAdopted) and event.role != "conversation":
-        return None
-    stream = event.stream if isinstance(event, StreamSuperseded | StreamLost) else ""
-    return Fact(position, event, stream)
+def missed(state: CallState) -> Facts:
+    """What a stream that was told nothing has to be told, in the order of the log: what stands, then what the older
+    stream did not confirm. Sentences that were heard to their ends are known."""
+    first = state.facts[0].position if state.facts else None
+    reply = state.talk.reply
+    over = {sentence.id for sentence in reply.sentences if sentence.over} if reply is not None else set()
+    earlier = (
+        fact
+        for fact in state.standing
+        if (first is None or fact.position < first)
+        and not (isinstance(fact.event, ReplySentence) and fact.event.id in over)
+    )
+    return (*earlier, *state.facts)
 
 
 def owed(state: CallState) -> tuple[tuple[Decision, ...], tuple[Wait, ...]]:

@@ -40,7 +40,7 @@ class Cast:
 
     def agent(self, state: CallState, reply: Reply | None = None) -> Agent:
         if reply is not None and reply.asks_again:
-            return AsksAgain(self.profile(state, reply))
+            return AsksAgain(self.profile(state, reply), reply.question)
         key = self._key(state, reply)
         if key not in self._agents:
             self._agents[key] = self._desk.agent_of(self.profile(state, reply))

@@ -21,7 +21,8 @@ from schema.turn import (
     ToolCalled,
 )
 from workers import callstate
-from workers.callstate import CallState, Fact, fact_of
+from workers.callstate import CallState
+from workers.callstate_facts import Fact, fact_of
 from workers.case import Case
 from workers.cast import Cast, conversation_of
 from workers.composing import Composer
@@ -81,7 +82,7 @@ class ConversationRole:
         return False
 
     def begin(self, case: Case[CallState]) -> None:
-        for fact in case.state.facts:
+        for fact in callstate.missed(case.state):
             self.desk.outbound.fact(case.state, fact)
         for tool in case.state.talk.tools:
             self._run_tool(case, tool.id)
@@ -90,12 +91,12 @@ class ConversationRole:
         self._catch_up(case)
 
     def acted(self, case: Case[CallState], event: AnyEvent, position: int, at: int) -> None:
+        if isinstance(event, StreamOpened):
+            self._welcome(case.state)
         if (fact := fact_of(event, position)) is not None:
             ended = case.state.ended
             self.desk.outbound.fact(case.state, ended if ended is not None and ended.position == position else fact)
         match event:
-            case StreamOpened() if case.state.ended is not None:
-                self.desk.outbound.fact(case.state, case.state.ended)
             case ReplyInterrupted() | ReplyResumed():
                 self._work(case).speaker.stop()
                 self._stop_composing(case, keep_generation=getattr(event, "generation", 0))
@@ -108,6 +109,16 @@ class ConversationRole:
             case RequestMade(kind="transfer"):
                 self._transfer(case)
         self._catch_up(case)
+
+    def _welcome(self, state: CallState) -> None:
+        """A new stream is told what it missed, before its own opening: whoever is not concerned by what was before
+        knows by that where it ends."""
+        if state.ended is not None:
+            self.desk.outbound.fact(state, state.ended)
+            return
+        for fact in callstate.missed(state):
+            if not fact.stream:
+                self.desk.outbound.fact(state, fact)
 
     def drop(self, case: Case[CallState]) -> None:
         work: Work | None = case.work

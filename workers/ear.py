@@ -137,7 +137,7 @@ class Ear:
             frame, self._carry = self._carry[: self._frame_bytes], self._carry[self._frame_bytes :]
             voiced = self._detector.is_voiced(frame)
             if voiced:
-                self._voiced_at = at
+                self._voiced_at, self._voiced_ms = at, self._segmenter.now_ms + FRAME_MS
             for event in self._segmenter.push(voiced):
                 self._notice(event)
 

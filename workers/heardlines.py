@@ -34,6 +34,7 @@ class HeardLines:
     agent: Mapping[str, Sentence] = field(default_factory=dict)
     turns: tuple[str, ...] = ()  # utterances of the turns since the last tool was called
     turn: tuple[str, ...] = ()  # those of the last turn
+    taken: frozenset[str] = frozenset()  # those of every turn
     called: Mapping[str, ToolOutcome] = field(default_factory=dict)
     tools: tuple[ToolOutcome, ...] = ()
 
@@ -43,7 +44,7 @@ class HeardLines:
 
     def _line(self, key: str) -> SpokenLine | None:
         if key in self.caller:
-            return SpokenLine(key, "caller", self.caller[key])
+            return SpokenLine(key, "caller", self.caller[key], taken=key in self.taken)
         sentence = self.agent[key]
         duration_ms = sentence.duration_ms or presumed_duration_ms(sentence.text)
         heard = sentence.text if sentence.whole else heard_words(sentence.text, duration_ms, sentence.heard_ms)
@@ -56,7 +57,8 @@ def fold(lines: HeardLines, event: AnyEvent) -> HeardLines:
         case speech.TranscriptSettled() | stream.TextTyped() if text := plain(event.text).strip():
             return replace(lines, order=(*lines.order, event.id), caller={**lines.caller, event.id: text})
         case turn.TurnTaken():
-            return replace(lines, turns=(*lines.turns, *event.utterances), turn=event.utterances)
+            taken = lines.taken.union(event.utterances)
+            return replace(lines, turns=(*lines.turns, *event.utterances), turn=event.utterances, taken=taken)
         case turn.ReplySentence() if (key := f"{event.reply}:{event.index}") not in lines.agent:
             sentence = Sentence(event.id, plain(event.text))
             return replace(lines, order=(*lines.order, key), agent={**lines.agent, key: sentence})

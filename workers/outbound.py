@@ -7,7 +7,8 @@ from schema import topics
 from schema.outbox import OutboxAudio, OutboxFact
 from schema.registry import encode, pack
 from workers.appender import Appender
-from workers.callstate import CallState, Fact
+from workers.callstate import CallState
+from workers.callstate_facts import Fact
 from workers.lifecycle import Line
 
 

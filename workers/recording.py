@@ -58,6 +58,7 @@ def lay_out(plan: Plan, frames: Sequence[AnyMedia]) -> tuple[bytes, bytes]:
     left, right = _Side(rate), _Side(rate)
     decoders: dict[tuple[str, type], PatientDecoder] = {}
     taken: dict[tuple[str, type], int] = {}
+    runs: dict[str, tuple[int, int]] = {}  # stream -> begin and end of what was written to play without a break
     for frame in frames:
         kind = (frame.stream, type(frame))
         if frame.sequence <= taken.get(kind, -1):
@@ -71,17 +72,23 @@ def lay_out(plan: Plan, frames: Sequence[AnyMedia]) -> tuple[bytes, bytes]:
         if isinstance(frame, MediaReceived):
             left.lay(frame.stream, at_ms, pcm)
             continue
-        cut = _cut(plan, frame, at_ms)
+        begin_ms, end_ms = runs.get(frame.stream, (at_ms, at_ms))
+        if abs(at_ms - end_ms) > ROUNDING_MS:
+            begin_ms = at_ms
+        runs[frame.stream] = (begin_ms, at_ms + pcm16(rate).ms_of(len(pcm)))
+        # Written ahead, it may have been due after the cut that kept it from being heard.
+        cut = _cut(plan, frame, begin_ms)
         pcm = pcm if cut is None else pcm[: pcm16(rate).bytes_of(max(0, cut.heard_ms - frame.offset_ms))]
         # Audio is written ahead of its playing: pieces follow each other, and none begins before it was written.
-        right.lay(frame.stream, max(at_ms, right.until_ms(frame.stream)), pcm)
+        if pcm:
+            right.lay(frame.stream, max(at_ms, right.until_ms(frame.stream)), pcm)
     return bytes(left.pcm), bytes(right.pcm)
 
 
-def _cut(plan: Plan, frame: MediaSpoken, at_ms: int) -> Cut | None:
-    """The cut that came after this frame was written. A sentence may be cut, go on, and be cut again."""
+def _cut(plan: Plan, frame: MediaSpoken, begin_ms: int) -> Cut | None:
+    """The cut that came after what this frame belongs to began. A sentence may be cut, go on, and be cut again."""
     cuts = plan.cuts.get(f"{frame.stream}:{frame.reply}:{frame.sentence}", ())
-    return next((cut for cut in cuts if cut.at_ms >= at_ms), None)
+    return next((cut for cut in cuts if cut.at_ms >= begin_ms), None)
 
 
 class _Side:

@@ -26,7 +26,7 @@ class TurnRules:
     silence_ms: int = 8000  # nobody speaks for this long: a prompt
     max_prompts: int = 3
     dtmf_ms: int = 1000  # more digits may follow for this long
-    cut_off_ms: int = 1200  # so long a caller who was cut off in mid-sentence may go on by themselves
+    cut_off_ms: int = 1200  # so long a caller whose line went may go on, or answer, by themselves
     clear_ms: int = 1000  # so long an interrupted reply waits for word of what was heard
     voicing_ms: int = 15_000  # so long a sentence may take to be given a voice
     playback_slack_ms: int = 5000  # a peer that reports no playback is believed to have played after this
@@ -102,8 +102,9 @@ class Reply(msgspec.Struct, frozen=True):
     tools: int = 0  # how many it called
     agent: str = ""  # who answers, whoever takes the call over meanwhile
     profile: str = ""  # hash of the profile it is composed and voiced with
-    turn: Turn | None = None
-    asks_again: bool = False  # its words are the profile's: the caller was cut off
+    turn: Turn | None = None  # which it is the first to sound in answer to
+    asks_again: bool = False  # no engine is asked: the line went, and with it what the caller said or owed
+    question: str = ""  # what it asks again; empty: the profile's words for a caller who was cut off
     touched_at: int = 0  # last sign of its playback
     made_by: MadeBy | None = None
 
@@ -131,12 +132,15 @@ class Talk(msgspec.Struct, frozen=True):
     long_enough: bool = False  # voiced for as long as an interruption takes
     wordless: bool = False  # the last utterance settled without words, or none came
     gapped: bool = False  # no audio came any more in the middle of the utterance
-    cut: bool = False  # the line went while the caller spoke, and they have said nothing on the next one
+    lost: bool = False  # the line went by nobody's wish, and there is no other one yet
+    cut: bool = False  # the line went while the caller spoke or owed an answer, who is silent on the next one
+    question: str = ""  # while cut: the question whose answer they owed; empty: they were speaking
     cut_paused: bool = False  # after a silence that would have ended a complete utterance
     cut_due: str = ""  # id of the timer after which they are asked to say it again
 
     said: tuple[Utterance, ...] = ()
     turn: Turn | None = None
+    unanswered: Turn | None = None  # its answer has not sounded: who replied called a tool, or handed over
     reply: Reply | None = None
     tools: tuple[Tool, ...] = ()
     returned: tuple[HistoryItem, ...] = ()  # what came while a reply was open: its words come before it

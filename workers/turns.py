@@ -1,21 +1,42 @@
-"""Rule 1: everything that decides whose turn it is lives in this file.
+"""Rule 1: whose turn it is, is decided by two pure functions, and by nothing else.
 
-Two pure functions: `fold(talk, event, position, at)` reads one admitted event, `owed(talk)` says what the state alone
-demands next. `RULES` is the table to read: the first rule that demands something wins; if none does, `waits` names
-the moments at which a timer has to ring.
+`fold(talk, event, position, at)` is the state after one admitted event: `turns_fold.py`, and for replies, tools and
+playback `turns_reply.py`, one small function an event. `owed(talk)` is what that state alone demands next: this file.
+The state is `talk.Talk`. No event of another kind changes it:
 
-    greet        a stream is open and nobody was greeted          -> StartReply(greeting)
-    continue     the open reply lost its owner or its stream      -> Resume
-    barge in     the caller speaks into the open reply, or wishes
-                 it silent                                        -> Interrupt
-    decide       the interrupted reply: words came / none came    -> Finish / Resume
-    finish       everything of the open reply was heard           -> Finish
-    take         the caller is done speaking                      -> TakeTurn
-    ask again    the line went while the caller spoke, who says
-                 nothing on the next one                          -> TakeTurn, StartReply
-    answer       a turn, a hand-over, a tool, a request or a
-                 prompt is open                                   -> StartReply
-    end          the call is over                                 -> Interrupt, Finish, ReturnUnknown
+    call.started, profile.used              what was said before; the agent's rules of turns
+    call.adopted                            a reply that is not composed, and the open tools, lost their owner
+    request.made                            words to say; pause, resume, silence
+    call.ended                              ENDING instead of RULES
+    stream.opened, .closed, .lost           where the agent sounds; was the caller cut off, does a question stand open?
+    stream.measured                         audio comes again after turn.released: silence counts again
+    speech.started, .paused, .stopped       does the caller speak, since when, or how long have they been silent?
+    transcript.revised, .settled            words that interrupt; an utterance, complete or not, or speech without words
+    stream.heard                            no more words of that stream will come
+    text.typed, dtmf.pressed                an utterance that was not spoken
+    turn.released                           the client says the caller is done: no silence to wait for, no prompt
+    timer.rang                              a moment that `waits` named has come
+    turn.taken                              its utterances wait for an answer
+    reply.started, .sentence, .voiced,      what is being answered, by whom, and how much of it there is to hear
+      .composed, .resumed, .interrupted
+    playback.started, .marked, .cleared     how much of it was heard
+    reply.finished                          nobody has the turn; what was heard is remembered as said
+    tool.called, .returned; agent.changed   what the agent does besides speaking, to be spoken about
+
+The first rule that demands something wins; if none does, `waits` names the moments at which a timer has to ring.
+
+    give up orphaned tool   it was open when its owner died, and may not be repeated     -> ReturnUnknown
+    greet                   a stream is open and nobody was greeted                      -> StartReply(greeting)
+    continue                the open reply lost its owner or its stream                  -> Resume
+    barge in                the caller speaks into it, or a request wants silence        -> Interrupt
+    decide interrupted      it is silent, and words came / none came                     -> Finish / Resume
+    finish                  everything of it was heard                                   -> Finish
+    take turn               the caller is done speaking, or was cut off                  -> TakeTurn
+    answer                  a turn, a hand-over, a tool, a request or a prompt is open,
+                            or the line went while they spoke or owed an answer          -> StartReply
+  of a call that has ended, only:
+    end reply               a reply is open                                              -> Interrupt, then Finish
+    answer open tool        a tool is open                                               -> ReturnUnknown
 """
 
 from __future__ import annotations
@@ -226,7 +247,7 @@ def waits(talk: Talk) -> tuple[Wait, ...]:
 
 
 def _may_go_on(talk: Talk) -> bool:
-    """The caller was cut off, and nobody has said anything since."""
+    """The line went, and nobody has said anything since."""
     is_open = talk.reply or talk.turn or talk.tools or talk.speaking or talk.released or talk.paused
     return talk.lacks_the_rest and not (is_open or talk.cut_due)
 

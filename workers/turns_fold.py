@@ -14,6 +14,7 @@ from schema.private import plain
 from workers.agents import AgentSaid, CallerSaid
 from workers.talk import Talk, TurnRules, Utterance
 from workers.turns_reply import STEPS as REPLY_STEPS
+from workers.wording import open_question
 
 Fold = Callable[[Talk, Any, int, int], Talk]
 
@@ -98,28 +99,43 @@ def _stream_opened(talk: Talk, event: stream.StreamOpened, position: int, at: in
     # An older stream whose end nobody told, such as a killed door's, was cut here.
     if talk.stream not in ("", event.stream):
         talk = _cut(talk)
-    return replace(talk, stream=event.stream, quiet_at=at, released=False, released_frames=None, gapped=False)
+    # What was asked last may have been answered while there was no line.
+    if talk.lost and not talk.cut and (question := _unanswered(talk)):
+        talk = replace(talk, cut=True, cut_paused=False, question=question)
+    return replace(
+        talk, stream=event.stream, quiet_at=at, released=False, released_frames=None, gapped=False, lost=False
+    )
 
 
 def _stream_gone(talk: Talk, event: Any, position: int, at: int) -> Talk:
     if event.stream != talk.stream:
         return talk
     is_own_wish = isinstance(event, stream.StreamClosed) and event.reason in ON_PURPOSE
-    talk = replace(talk, cut=False) if is_own_wish else _cut(talk)
+    talk = replace(talk, cut=False, lost=False) if is_own_wish else _cut(talk)
     return replace(talk, stream="", gapped=False)
 
 
 def _cut(talk: Talk) -> Talk:
     """The line is gone."""
     if not _in_mid_utterance(talk):
-        return talk
-    return replace(talk, cut=True, cut_paused=not talk.gapped and talk.silence_ms >= talk.rules.complete_ms)
+        return replace(talk, lost=True)
+    paused = not talk.gapped and talk.silence_ms >= talk.rules.complete_ms
+    return replace(talk, lost=True, cut=True, cut_paused=paused, question="")
 
 
 def _in_mid_utterance(talk: Talk) -> bool:
     """Whether the caller was speaking, as far as was heard, when their line went."""
     is_speaking = talk.speaking and talk.silence_ms < talk.rules.any_ms
     return (is_speaking or talk.gapped) and talk.speech_on == talk.stream and talk.turn is None
+
+
+def _unanswered(talk: Talk) -> str:
+    """The question that was heard last, if nobody has said or done anything since; else empty."""
+    last = talk.history[-1] if talk.history else None
+    is_open = talk.reply or talk.turn or talk.said or talk.tools or talk.tool_done or talk.handed_over
+    if is_open or talk.speaking or talk.released or not isinstance(last, AgentSaid):
+        return ""
+    return open_question(last)
 
 
 # What the caller does
@@ -139,8 +155,11 @@ def _speech_started(talk: Talk, event: speech.SpeechStarted, position: int, at: 
         released=False,
         released_frames=None,
         gapped=False,
-        cut=False,
+        # Hearing is a moment behind: words on a line that has gone were cut off by its end.
+        cut=event.stream != talk.stream,
+        cut_paused=False,
         cut_due="",
+        question="",
     )
 
 
@@ -152,7 +171,8 @@ def _of_older(talk: Talk, event: Any) -> bool:
 def _speech_paused(talk: Talk, event: speech.SpeechPaused, position: int, at: int) -> Talk:
     if _of_older(talk, event):
         return talk
-    return replace(talk, silence_ms=event.silence_ms, voiced_at=event.voiced_at)
+    is_pause = talk.cut and event.stream != talk.stream and event.silence_ms >= talk.rules.complete_ms
+    return replace(talk, silence_ms=event.silence_ms, voiced_at=event.voiced_at, cut_paused=talk.cut_paused or is_pause)
 
 
 def _speech_stopped(talk: Talk, event: speech.SpeechStopped, position: int, at: int) -> Talk:

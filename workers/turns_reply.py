@@ -28,6 +28,7 @@ def _turn_taken(talk: Talk, event: turn.TurnTaken, position: int, at: int) -> Ta
         talk,
         said=rest,
         turn=Turn(event.id, at, voiced_at, settled_at),
+        unanswered=None,
         history=(*talk.history, CallerSaid(plain(event.text), event.kind, event.utterances)),
         prompts=0,
         prompt_due="",
@@ -39,6 +40,7 @@ def _turn_taken(talk: Talk, event: turn.TurnTaken, position: int, at: int) -> Ta
 
 
 def _reply_started(talk: Talk, event: turn.ReplyStarted, position: int, at: int) -> Talk:
+    asks_again = bool(talk.cut_due) and event.why in ("turn", "prompt")
     reply = Reply(
         event.id,
         at,
@@ -46,8 +48,9 @@ def _reply_started(talk: Talk, event: turn.ReplyStarted, position: int, at: int)
         event.in_answer_to,
         talk.stream,
         event.generation,
-        turn=talk.turn if event.why == "turn" else None,
-        asks_again=bool(talk.cut_due) and event.why in ("turn", "prompt"),
+        turn=_answered_first(talk, event),
+        asks_again=asks_again,
+        question=talk.question if asks_again else "",
         touched_at=at,
         made_by=event.made_by,
         agent=event.agent,
@@ -71,6 +74,13 @@ def _reply_started(talk: Talk, event: turn.ReplyStarted, position: int, at: int)
             instruction = next((text for id_, text in talk.requests if id_ == event.in_answer_to), "")
             rest = tuple(request for request in talk.requests if request[0] != event.in_answer_to)
             return replace(talk, requests=rest, instruction=instruction)
+
+
+def _answered_first(talk: Talk, event: turn.ReplyStarted) -> Turn | None:
+    """The turn whose answer begins to sound with this reply, so that its latency is the caller's whole wait."""
+    if event.why == "turn":
+        return talk.turn
+    return talk.unanswered if event.why in ("tool", "handover") else None
 
 
 def _cut_off(history: tuple[HistoryItem, ...]) -> tuple[HistoryItem, ...]:
@@ -132,8 +142,16 @@ def _reply_finished(talk: Talk, event: turn.ReplyFinished, position: int, at: in
     history = (*talk.history, said) if said.text else talk.history
     # Who hears a reply to its end on the next stream and says nothing does not want to go on.
     cut = talk.cut and event.interrupted
+    is_silent = not any(sentence.started_at for sentence in reply.sentences)
     return replace(
-        talk, reply=None, history=(*history, *talk.returned), returned=(), quiet_at=at, instruction="", cut=cut
+        talk,
+        reply=None,
+        unanswered=(reply.turn if is_silent else None) if reply.turn else talk.unanswered,
+        history=(*history, *talk.returned),
+        returned=(),
+        quiet_at=at,
+        instruction="",
+        cut=cut,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from workers.agents import AgentSaid, Said, Say
 from workers.patterns import fill
 
+QUESTION_MARKS = ("?", "\N{FULLWIDTH QUESTION MARK}", "\N{ARABIC QUESTION MARK}")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 # What the caller says of itself, said back to it.
 MIRROR = {"my": "your", "me": "you", "i": "you", "mine": "yours"}
@@ -20,6 +21,14 @@ PROPER = re.compile(
 def say(*texts: str) -> tuple[Said, ...]:
     """Each sentence of its own, so that the first is heard while the others are still being voiced."""
     return tuple(Say(sentence) for text in texts for sentence in SENTENCE_END.split(text.strip()) if sentence)
+
+
+def open_question(said: AgentSaid) -> str:
+    """The question a reply ends with, if it was heard to its end; else empty."""
+    text = said.text.strip()
+    if said.heard.strip() != text or not text.endswith(QUESTION_MARKS):
+        return ""
+    return SENTENCE_END.split(text)[-1]
 
 
 def heard_sentences(said: AgentSaid) -> int:

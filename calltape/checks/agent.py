@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from calltape.checks.part import Part, bad, good
 from calltape.settings import Settings
 from calltape.terminal import Refused
+from schema.extras import install
 
-INSTALL_DEMO = "install the extra: pip install -e '.[demo]'"
+if TYPE_CHECKING:
+    from workers.engines.port import EngineError
+
+INSTALL_DEMO = install("demo")
 NAME_ANOTHER = "name an engine that is there (docs/operating/settings.md)"
 RATE = 8000  # Hz, as a telephone's
 
@@ -37,7 +43,7 @@ async def hearing(settings: Settings) -> Part:
     except Refused as error:
         return bad("hearing", str(error), NAME_ANOTHER)
     except EngineError as error:
-        return bad("hearing", str(error), INSTALL_DEMO)
+        return _missing("hearing", error)
     return good("hearing", f"{', '.join(settings.stt)} started")
 
 
@@ -56,5 +62,10 @@ async def speaking(settings: Settings) -> Part:
     except Refused as error:
         return bad("speaking", str(error), NAME_ANOTHER)
     except EngineError as error:
-        return bad("speaking", str(error), INSTALL_DEMO)
+        return _missing("speaking", error)
     return good("speaking", f"{', '.join(settings.tts)} said two words in {spoken / 2 / RATE:.1f} s of audio")
+
+
+def _missing(name: str, error: EngineError) -> Part:
+    """An engine's own words end with the advice, too."""
+    return bad(name, str(error).removesuffix(f": {INSTALL_DEMO}"), INSTALL_DEMO)

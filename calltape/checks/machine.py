@@ -1,4 +1,4 @@
-"""Questions about this machine: its Python, disk and port."""
+"""Questions about this machine: its Python, environment, disk and port."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from calltape.checks.part import Part, bad, good
-from calltape.settings import Settings
+from calltape.checks.part import Part, bad, good, warned
+from calltape.settings import Settings, environment_name
+from calltape.unknown import complaint, unknown_names
 
 GIB = 1 << 30
 # An hour of mu-law is 29 MB a direction before a row's own cost: with less free, some calls a day fill the disk.
@@ -25,6 +26,15 @@ def python() -> Part:
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return good("python", here)
     return bad("python", f"{here} is not among those calltape is tested with", "use Python 3.11, 3.12 or 3.13")
+
+
+def environment(settings: Settings) -> Part:
+    """Which settings are given, and what is written like one."""
+    given = ", ".join(environment_name(name) for name in sorted(settings.model_fields_set)) or "all at their defaults"
+    if unknown := unknown_names():
+        fix = "correct these names or take them away: they are ignored (docs/operating/settings.md)"
+        return warned("settings", f"{given}; {complaint(unknown)}", fix)
+    return good("settings", given)
 
 
 def disk(settings: Settings) -> Part:

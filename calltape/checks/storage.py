@@ -6,6 +6,7 @@ from pathlib import Path
 
 from calltape.checks.part import Part, bad, good
 from calltape.kafka import kafka_tuning
+from calltape.log_topics import configured_topics
 from calltape.settings import Settings
 from calltape.world import now_ms
 
@@ -21,7 +22,8 @@ async def log(settings: Settings) -> Part:
     if _is_missing(uri):
         return good("log", f"{uri} does not exist yet and will be made")
     try:
-        async with open_log(uri, now=now_ms, kafka=kafka_tuning(settings)) as opened:
+        topics, kafka = configured_topics(settings), kafka_tuning(settings)
+        async with open_log(uri, now=now_ms, topics=topics, kafka=kafka) as opened:
             await opened.healthy()
     except LogError as error:
         return bad("log", f"{uri}: {error}", "mend what is said there, or name another log with CALLTAPE_LOG")

@@ -13,6 +13,9 @@ from calltape.app_calls import APP_DOORS, TURNS
 from calltape.terminal import AsJson, Refused, emit, say
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from clients.app_load import CallsReport
     from clients.caller import Voice
     from clients.carrier import CarrierConfig
     from clients.report import CallReport, Observation, OnEvent
@@ -29,13 +32,40 @@ RestPort = Annotated[
         min=0, max=65535, help="Serve the carrier's REST for calls on this port (0: any), for CALLTAPE_TWILIO_API."
     ),
 ]
+Unsigned = Annotated[
+    bool, typer.Option("--unsigned", help="For a server in --dev: sign nothing; an app takes its token from there.")
+]
+Words = Annotated[
+    list[str] | None, typer.Option("--say", metavar="TEXT", help="What the caller says; repeat for more.")
+]
+Heard = Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write what the caller heard (WAV).")]
+Token = Annotated[
+    str, typer.Option(metavar="JWT", help="Shown at an app's door; default: one signed with CALLTAPE_JWT_SECRET.")
+]
+Calls = Annotated[
+    int, typer.Option("--calls", min=1, max=500, help="So many callers at once, who all say the same; then a summary.")
+]
+
+
+def _print_schema(wanted: bool) -> None:
+    from clients.script import script_schema
+
+    if wanted:
+        emit(script_schema())
+        raise typer.Exit
+
+
+PrintSchema = Annotated[
+    bool,
+    typer.Option(
+        "--script-schema", is_eager=True, callback=_print_schema, help="Print the JSON Schema of scripts and stop."
+    ),
+]
 
 
 def call(
     to: Annotated[str, typer.Option(help="The server: where to connect.")] = "http://127.0.0.1:8080",
-    words: Annotated[
-        list[str] | None, typer.Option("--say", metavar="TEXT", help="What the caller says; repeat for more.")
-    ] = None,
+    words: Words = None,
     wav: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="What the caller plays, after what it says; repeat for more."),
@@ -44,29 +74,32 @@ def call(
         Path | None, typer.Option(metavar="FILE", help="A YAML file of steps, instead of --say and --wav.")
     ] = None,
     door: Annotated[str, typer.Option(help=f"The protocol: {', '.join(DOORS)}.")] = CARRIER,
-    token: Annotated[
-        str, typer.Option(metavar="JWT", help="Shown at an app's door; default: one signed with CALLTAPE_JWT_SECRET.")
-    ] = "",
+    token: Token = "",
     caller: Annotated[str, typer.Option("--from", metavar="NUMBER", help="The caller's number.")] = "+15550100001",
     number: Annotated[str, typer.Option(help="The number called; default: CALLTAPE_TWILIO_PHONE_NUMBER.")] = "",
-    heard: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write what the caller heard (WAV).")
-    ] = None,
+    heard: Heard = None,
     rest_port: RestPort = None,
-    unsigned: Annotated[bool, typer.Option("--unsigned", help="Sign nothing, for a server in --dev.")] = False,
+    unsigned: Unsigned = False,
+    calls: Calls = 1,
+    script_schema: PrintSchema = False,
     as_json: AsJson = False,
 ) -> None:
     """Place a simulated call, by phone or through an app's door: connect, speak, listen, hang up."""
     _require_known(to, door)
     played, on_event = _script(words or [], wav or [], script), _quiet if as_json else _print
+    if calls > 1:
+        _require_lone(door, heard)
+        _tell_many(
+            asyncio.run(_place_many(calls, door, played, to=to, token=token, unsigned=unsigned)), as_json=as_json
+        )
+        return
     folder = _folder_for(heard)
     if door == CARRIER:
         config = _carrier(to, caller=caller, number=number, unsigned=unsigned)
         report = asyncio.run(_place(config, played, rest_port=rest_port, on_event=on_event))
     else:
-        report = asyncio.run(_place_app(door, played, to=to, token=token, on_event=on_event))
-    path = heard or folder / f"{report.call_id}.wav"
-    report.write_heard_wav(path)
+        report = asyncio.run(_place_app(door, played, to=to, token=token, unsigned=unsigned, on_event=on_event))
+    path = _written(report, heard or folder / f"{report.call_id}.wav")
     _tell(report, path, as_json=as_json)
     if not report.ok:
         raise typer.Exit(1)
@@ -136,14 +169,57 @@ async def _place(config: CarrierConfig, script: Script, *, rest_port: int | None
         return report
 
 
-async def _place_app(door: str, script: Script, *, to: str, token: str, on_event: OnEvent) -> CallReport:
-    from calltape.app_calls import place, token_for
+async def _place_app(
+    door: str, script: Script, *, to: str, token: str, unsigned: bool, on_event: OnEvent
+) -> CallReport:
+    from calltape.app_calls import dev_token, place, token_for
     from calltape.settings import settings
 
-    shown, tenant = token_for(token, settings())
+    given = token or (await dev_token(to) if unsigned else "")
+    shown, tenant = token_for(given, settings())
     async with AsyncExitStack() as stack:
         voice = await _voice(stack, script)
         return await place(door, script, to=to, token=shown, tenant=tenant, voice=voice, on_event=on_event)
+
+
+async def _place_many(count: int, door: str, script: Script, *, to: str, token: str, unsigned: bool) -> CallsReport:
+    from calltape.app_calls import dev_token, place, token_for
+    from calltape.settings import settings
+    from calltape.world import clock_ms
+    from clients.app_load import place_calls, spoken_once
+
+    given = token or (await dev_token(to) if unsigned else "")
+    shown, tenant = token_for(given, settings())
+    async with AsyncExitStack() as stack:
+        voice = spoken_once(await _voice(stack, script))
+
+        def one() -> Awaitable[CallReport]:
+            return place(door, script, to=to, token=shown, tenant=tenant, voice=voice, on_event=_quiet)
+
+        # A call a tick: connecting is not what is measured.
+        return await place_calls([one] * count, clock=lambda: clock_ms() / 1000, over_s=count * 0.02)
+
+
+def _require_lone(door: str, heard: Path | None) -> None:
+    if door == CARRIER:
+        raise Refused("--calls is for the apps' doors: add --door", code=2)
+    if heard is not None:
+        raise Refused("--heard is of one call: leave it out with --calls", code=2)
+
+
+def _tell_many(report: CallsReport, *, as_json: bool) -> None:
+    if as_json:
+        emit(report.as_json())
+    else:
+        say(f"{report.ok} of {report.calls} calls went well, over {report.streams} streams in {report.seconds:.1f} s")
+        say(
+            f"  answered {report.answered} times, after {report.first_audio_p50_ms} ms (p50), "
+            f"{report.first_audio_p99_ms} ms (p99); not answered {report.unanswered} times"
+        )
+        for failure, count in report.failures.items():
+            say(f"  {count} x {failure}")
+    if report.ok < report.calls:
+        raise typer.Exit(1)
 
 
 async def _serve_rest(stack: AsyncExitStack, rest: FakeTwilioRest) -> None:
@@ -177,7 +253,15 @@ def _print(seen: Observation) -> None:
     say(f"{seen.at_ms / 1000:8.2f}  {seen.kind.replace('_', ' '):<16} {seen.text}")
 
 
-def _tell(report: CallReport, path: Path, *, as_json: bool) -> None:
+def _written(report: CallReport, path: Path) -> Path | None:
+    """Where it stands what the caller heard; None if nobody answered."""
+    if not report.heard:
+        return None
+    report.write_heard_wav(path)
+    return path
+
+
+def _tell(report: CallReport, path: Path | None, *, as_json: bool) -> None:
     if as_json:
         emit(report.as_json(path))
         return
@@ -189,4 +273,4 @@ def _tell(report: CallReport, path: Path, *, as_json: bool) -> None:
         say(f"  the server broke the protocol ({broken.code}): {broken.text}")
     for failure in report.failures:
         say(f"  {failure}")
-    say(f"What the caller heard: {path}")
+    say(f"What the caller heard: {path or 'nothing, as nobody answered'}")

@@ -63,12 +63,10 @@ def check(
 
 async def _parts(settings: Settings, *, dev: bool, online: bool) -> list[Part]:
     from calltape.checks import agent, carrier, doors, machine, storage
-    from calltape.checks.part import good
 
-    changed = ", ".join(_changed(settings)) or "all at their defaults"
     parts = [
         machine.python(),
-        good("settings", changed),
+        machine.environment(settings),
         machine.disk(settings),
         await storage.log(settings),
         await storage.database(settings),
@@ -88,20 +86,15 @@ async def _parts(settings: Settings, *, dev: bool, online: bool) -> list[Part]:
     return [part for part in parts if part is not None]
 
 
-def _changed(settings: Settings) -> list[str]:
-    from calltape.settings import environment_name
-
-    return [environment_name(name) for name in sorted(settings.model_fields_set)]
-
-
 def _tell(parts: list[Part], settings: Settings | None, *, as_json: bool) -> None:
     every_one = all(part.ok for part in parts)
     if as_json:
         emit({"ok": every_one, "parts": [asdict(part) for part in parts], "settings": _shown(settings)})
     else:
         for part in parts:
-            say(f"{'ok   ' if part.ok else 'WRONG'}  {part.name:<14}  {part.detail}")
-            if not part.ok:
+            state = "WRONG" if not part.ok else "warn " if part.fix else "ok   "
+            say(f"{state}  {part.name:<14}  {part.detail}")
+            if part.fix:
                 say(f"{'':21}  → {part.fix}")
         if not every_one:
             say("\nMore about each: docs/guides/troubleshooting.md")

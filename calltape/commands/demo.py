@@ -66,7 +66,9 @@ def _require_engines() -> None:
         import espeakng_loader  # noqa: F401
         import pocketsphinx  # noqa: F401
     except ImportError as error:
-        raise Refused(f"the offline engines are missing ({error.name}): pip install 'calltape[demo]'") from error
+        from schema.extras import install
+
+        raise Refused(f"the offline engines are missing ({error.name}): {install('demo')}") from error
 
 
 def _run_as_json(script: Script, folder: Path, ground: Ground) -> tuple[str, ...]:

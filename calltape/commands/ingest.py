@@ -28,6 +28,14 @@ def ingest(
         int | None,
         typer.Option("--listen-fd", min=3, help="A file descriptor that listens already, for whoever starts it."),
     ] = None,
+    kept: Annotated[
+        bool,
+        typer.Option(
+            "--kept",
+            help="Told to end by SIGTERM, say so and go on until SIGUSR1 (another process listens at the descriptor) "
+            "or SIGUSR2 (none will): for whoever starts it.",
+        ),
+    ] = False,
 ) -> None:
     """Open the doors and nothing else: webhooks and media streams, onto the log and from it."""
     from calltape.doors import require_doors
@@ -37,7 +45,12 @@ def ingest(
     configured = settings()
     refuse_private_log(configured)
     require_doors(configured, dev=dev)
-    live("ingest", lambda lifetime: _doors(lifetime, dev=dev, listen_fd=listen_fd), until_eof=until_eof)
+    live(
+        "ingest",
+        lambda lifetime: _doors(lifetime, dev=dev, listen_fd=listen_fd),
+        until_eof=until_eof,
+        is_kept=kept and until_eof,
+    )
 
 
 async def _doors(lifetime: Lifetime, *, dev: bool, listen_fd: int | None) -> None:

@@ -46,6 +46,7 @@ def _supervise(workers: str, *, dev: bool) -> None:
     from calltape.lifetime import begin_log, refuse_private_log
     from calltape.settings import settings
     from calltape.supervise import counted, listen, metrics_line, posts, supervise
+    from calltape.unknown import warn_of_unknown_names
 
     configured = settings()
     refuse_private_log(configured)
@@ -53,6 +54,7 @@ def _supervise(workers: str, *, dev: bool) -> None:
     with listen(configured.host, configured.port) as listening:
         manned = posts(configured, counts, listening, dev=dev)
         begin_log(configured, process="supervisor")
+        warn_of_unknown_names()
         if configured.metrics_port:
             say(metrics_line(configured, manned))
         asyncio.run(supervise(manned))
@@ -63,9 +65,11 @@ async def _serve(lifetime: Lifetime, *, dev: bool) -> None:
     from calltape.lifetime import health_told
     from calltape.serving import opened_ingest
     from calltape.settings import settings
+    from calltape.unknown import warn_of_unknown_names
     from calltape.wiring import ROLES, House
 
     configured = settings()
+    warn_of_unknown_names()
     roles = [name for name in ROLES if name != "recorder" or configured.record != "off"]
     async with House(configured) as house, health_told(house, roles):
         await house.start(roles)

@@ -18,32 +18,36 @@ def simulate(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many calls, each with its own faults.")] = 100,
     from_seed: Annotated[int, typer.Option("--from-seed", min=0, help="The first seed.")] = 1,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="How many processes share the calls.")] = 1,
-    show: Annotated[bool, typer.Option("--show", help="Print the events of every seed that failed.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the events of every seed that failed, not of the first three alone.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate calls while workers die, freeze and are doubled, and the log loses and repeats; exit 0 if all held."""
     if as_json:
-        result = _run(seeds, from_seed, jobs)
+        result = _run(seeds, from_seed, jobs, show)
         emit(result.as_json())
     else:
-        result = _with_progress(seeds, from_seed, jobs)
+        result = _with_progress(seeds, from_seed, jobs, show)
+        _list(result)
         _tell(result)
-    if show:
-        _show(result)
     if result.failed:
         raise typer.Exit(1)
 
 
-def _run(seeds: int, from_seed: int, jobs: int, on_progress: Callable[[int, Result], None] | None = None) -> Result:
+def _run(
+    seeds: int, from_seed: int, jobs: int, show: bool, on_progress: Callable[[int, Result], None] | None = None
+) -> Result:
+    from calltape.simulation.run import MOST_LISTED, simulate_beside
     from calltape.simulation.run import simulate as run_seeds
-    from calltape.simulation.run import simulate_beside
 
+    most_listed = None if show else MOST_LISTED
     if jobs == 1:
-        return run_seeds(seeds, from_seed, on_progress)
-    return simulate_beside(seeds, from_seed, jobs, on_progress)
+        return run_seeds(seeds, from_seed, on_progress, most_listed=most_listed)
+    return simulate_beside(seeds, from_seed, jobs, on_progress, most_listed=most_listed)
 
 
-def _with_progress(seeds: int, from_seed: int, jobs: int) -> Result:
+def _with_progress(seeds: int, from_seed: int, jobs: int, show: bool) -> Result:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -55,7 +59,7 @@ def _with_progress(seeds: int, from_seed: int, jobs: int) -> Result:
             failed = len({failure.seed for failure in so_far.failed})
             progress.update(bar, advance=1, description=f"calls, {failed} failed" if failed else "calls")
 
-        return _run(seeds, from_seed, jobs, on_progress)
+        return _run(seeds, from_seed, jobs, show, on_progress)
 
 
 def _tell(result: Result) -> None:
@@ -67,17 +71,14 @@ def _tell(result: Result) -> None:
     if result.failed:
         rows = [(failure.seed, failure.invariant, failure.detail) for failure in result.failed]
         table(("seed", "broken", "what was seen"), rows)
-        say("Look at one with `calltape simulate --seeds 1 --show --from-seed SEED`.")
+        if len(failed) > len(result.listed):
+            say("See the events of any other with `calltape simulate --seeds 1 --from-seed SEED`.")
 
 
-def _show(result: Result) -> None:
-    from calltape.simulation.listing import events_of
-    from calltape.simulation.run import quiet, run_seed
-
-    for seed in sorted({failure.seed for failure in result.failed}):
-        with quiet():
-            outcome = run_seed(seed).outcome
-        if outcome is not None:
-            say(f"seed {seed}: " + "; ".join(outcome.mishaps))
-            for line in events_of(outcome):
-                say(line)
+def _list(result: Result) -> None:
+    """Before the result, which then stands where one looks first: at the end."""
+    for seed, listing in sorted(result.listed.items()):
+        say(f"seed {seed}: " + ("; ".join(listing.mishaps) or "no mishaps"))
+        for line in listing.events:
+            say(line)
+        say()

@@ -41,7 +41,7 @@ async def _tail(call: str, *, as_json: bool, from_start: bool, follow: bool) -> 
         begins = {part: await log.begin(EVENTS.name, part) for part in parts} if from_start else ends
         reader = log.reader(EVENTS.name, begins)
         try:
-            found = await _print_all(reader, call, as_json=as_json, until=None if follow else ends)
+            found = await _print_all(reader, call, as_json=as_json, ends=ends, follow=follow)
         finally:
             await reader.close()
     if call and not found and from_start:
@@ -50,12 +50,15 @@ async def _tail(call: str, *, as_json: bool, from_start: bool, follow: bool) -> 
         raise Refused(f"no call whose id begins with {call!r} has a new event: --from-start prints the older ones")
 
 
-async def _print_all(reader: Reader, call: str, *, as_json: bool, until: dict[int, int] | None) -> bool:
-    """Whether there was one; without `until` it goes on for ever."""
-    matched = ""
-    while until is None or any(reader.positions()[part] < end for part, end in until.items()):
+async def _print_all(reader: Reader, call: str, *, as_json: bool, ends: dict[int, int], follow: bool) -> bool:
+    """Whether there was one up to `ends`; with `follow` it goes on for ever."""
+    matched, waits = "", False
+    while (before := _is_before(reader, ends)) or follow:
+        if call and not (before or matched or waits):
+            waits = True
+            typer.echo(f"calltape: waiting for the next event of a call whose id begins with {call!r}", err=True)
         for record in await reader.read(wait_ms=1000):
-            if until is not None and record.position >= until[record.partition]:
+            if not follow and record.position >= ends[record.partition]:
                 continue
             if not record.key.startswith(call):
                 continue
@@ -64,6 +67,10 @@ async def _print_all(reader: Reader, call: str, *, as_json: bool, until: dict[in
             matched = record.key
             _print(record, as_json=as_json)
     return bool(matched)
+
+
+def _is_before(reader: Reader, ends: dict[int, int]) -> bool:
+    return any(reader.positions()[part] < end for part, end in ends.items())
 
 
 def _print(record: Record, *, as_json: bool) -> None:

@@ -31,11 +31,12 @@ def topics(
     as_json: AsJson = False,
 ) -> None:
     """Make the topics of a Kafka log, or say how they are; other logs make theirs themselves."""
+    from calltape.log_topics import configured_topics
     from calltape.settings import settings
-    from eventlog.uri import is_kafka, topics_kept
+    from eventlog.uri import is_kafka
 
     configured = settings()
-    wanted = list(topics_kept(int(configured.media_retention * 1000)).values())
+    wanted = list(configured_topics(configured).values())
     if is_kafka(configured.log_uri):
         made, there = asyncio.run(_on_kafka(deed, configured, wanted))
     else:
@@ -55,12 +56,13 @@ async def _on_kafka(deed: Deed, configured: Settings, wanted: Sequence[Topic]) -
     from calltape.kafka import kafka_tuning
     from eventlog.port import LogError
     from eventlog.uri import bootstrap_of
+    from schema.extras import install
 
     bootstrap, tuning = bootstrap_of(configured.log_uri), kafka_tuning(configured)
     try:
         from eventlog.kafka_topics import create_topics, describe_topics
     except ModuleNotFoundError as error:
-        raise LogError(f"{error.name} is not installed: pip install 'calltape[kafka]'") from error
+        raise LogError(f"{error.name} is not installed: {install('kafka')}") from error
     if deed is Deed.CREATE:
         made, there = await create_topics(bootstrap, wanted, tuning, configured.kafka_replication)
     else:
@@ -100,4 +102,6 @@ def _made(names: Sequence[str], *, kafka: bool) -> str:
 def _row(topic: dict[str, Any]) -> tuple[object, ...]:
     kept = topic["retention_ms"]
     keeps = "for ever" if kept is None else f"{kept / 3_600_000:g} h"
+    if not topic["partitions"]:
+        keeps = "-"  # there is no such topic
     return (topic["name"], topic["partitions"], topic["replication"], keeps, "; ".join(topic["problems"]) or "none")

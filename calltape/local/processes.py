@@ -36,6 +36,7 @@ class Processes:
         self.address = f"http://127.0.0.1:{self.port}"
         self.pids: dict[str, int] = {}  # by the member's name, such as hearing:1
         self.said: list[str] = []
+        self._since = 0  # of what was said, this is where the supervisor of now begins
         self._changed = asyncio.Event()
         self._supervisor: Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -73,7 +74,8 @@ class Processes:
         await self.stop()
 
     async def start(self) -> None:
-        """Returns when webhooks are answered. Raises DidNotStart."""
+        """Returns when everybody is at work and webhooks are answered. Raises DidNotStart."""
+        self._since = len(self.said)
         command = (sys.executable, "-P", "-m", "calltape", "serve", "--processes")
         self._supervisor = await asyncio.create_subprocess_exec(
             *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=self._environment, process_group=0
@@ -81,13 +83,13 @@ class Processes:
         self._reading = asyncio.create_task(self._read(self._supervisor))
         try:
             async with asyncio.timeout(STARTS_S):
-                await self._until(lambda: self._is_gone or all(map(self._is_up, MEMBERS)))
-                if not self._is_gone:
+                await self._until(lambda: self.is_gone or all(map(self.comings, MEMBERS)))
+                if not self.is_gone:
                     await self._answers()
         except TimeoutError:
             await self.stop()
             raise DidNotStart(self.last_words) from None
-        if self._is_gone:
+        if self.is_gone:
             raise DidNotStart(self.last_words)
 
     def kill(self, role: str) -> int:
@@ -101,6 +103,19 @@ class Processes:
             assert self._supervisor is not None
             return self._supervisor.pid
         return next(pid for name, pid in self.pids.items() if name.partition(":")[0] == role)
+
+    def comings(self, role: str) -> int:
+        """How often it has said on stdout that it is open or at work, since the supervisor started."""
+        word = "calltape listens" if role == "ingest" else f"calltape works as {role} "
+        return sum(line.startswith(word) for line in self.said[self._since :])
+
+    async def comes(self, role: str, was: int) -> None:
+        """Returns when it has come once more than it `was`. Raises DidNotStart."""
+        try:
+            async with asyncio.timeout(STARTS_S):
+                await self._until(lambda: self.is_gone or self.comings(role) > was)
+        except TimeoutError:
+            raise DidNotStart(f"{role} did not come back: {self.last_words}") from None
 
     async def gone(self) -> None:
         """Returns when no member is left; after the supervisor was killed nobody ends them but themselves."""
@@ -133,13 +148,9 @@ class Processes:
         return "\n".join(self.said[-20:])
 
     @property
-    def _is_gone(self) -> bool:
+    def is_gone(self) -> bool:
+        """No supervisor runs."""
         return self._supervisor is None or self._supervisor.returncode is not None
-
-    def _is_up(self, role: str) -> bool:
-        """It has said on stdout that it is open or at work."""
-        word = "calltape listens" if role == "ingest" else f"calltape works as {role} "
-        return any(line.startswith(word) for line in self.said)
 
     async def _answers(self) -> None:
         """Returns when somebody accepts at the port."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from calltape.simulation import socket, voice
 from calltape.simulation.carrier import Ear, Writer
+from calltape.simulation.meddling import Meddler
 from calltape.simulation.script import Step
 from calltape.simulation.socket import Socket
 
@@ -27,18 +28,22 @@ class Caller:
         script: tuple[Step, ...],
         *,
         chance: Random,
-        ring: Callable[[str], Awaitable[bool]],
-        dial: Callable[[str, str, bool], Socket | None],
+        ring: Callable[[str, str], Awaitable[bool]],
+        dial: Callable[[str, str, bool, str], Socket | None],
         tick_ms: int,
         frame_ms: int,
+        user_id: str,
     ) -> None:
-        """`ring` asks the voice webhook; `dial(call_id, stream, begins)` gives a socket, or None: no door answers."""
+        """`ring(call_id, user_id)` asks the voice webhook; `dial(call_id, stream, begins, user_id)` gives a socket, or
+        None: no door answers."""
         self.call_id = call_id
         self.over = asyncio.Event()
         self.streams: list[str] = []
-        self.broken: set[str] = set()  # streams whose line was cut: whatever was on the way is lost
+        self.broken: set[str] = set()  # streams whose line was cut or left: whatever was on the way is lost
         # Half of them come through the webhook, which says that the call begins; the others' sockets say so.
         self.rings = chance.random() < 0.5
+        self.user_id = user_id
+        self.meddlers: dict[str, Meddler] = {}  # by the name of their stream
         self._script = script
         self._chance = chance
         self._ring = ring
@@ -54,6 +59,8 @@ class Caller:
         self._lost = asyncio.Event()
         self._is_connected = asyncio.Event()
         self._away_until = 0.0
+        self._tasks: asyncio.TaskGroup | None = None
+        self._beside: list[asyncio.Task[None]] = []
 
     @property
     def door(self) -> str:
@@ -63,10 +70,11 @@ class Caller:
     async def run(self) -> None:
         """Returns when the caller is done with the call."""
         async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(self._talk()), tasks.create_task(self._stay_connected())]
-            acting = tasks.create_task(self._act())
+            self._tasks = tasks
+            for part in (self._talk(), self._stay_connected(), self._act()):
+                self._do_beside(part)
             await self.over.wait()
-            for task in (*beside, acting):
+            for task in self._beside:
                 task.cancel()
         self._hang_up()
 
@@ -120,6 +128,10 @@ class Caller:
                 await self._wish(step)
             case "drop":
                 await self._drop(step.ms / 1000)
+            case "move" if (wire := self._wire) is not None:
+                self._move(wire, step.ms)
+            case "stranger" if self.user_id:
+                self._meet(step.ms)
             case "quiet":
                 await asyncio.sleep(step.ms / 1000)
             case "mute":
@@ -163,6 +175,42 @@ class Caller:
         self._lose(wire)
         await asyncio.sleep(away_s)
 
+    def _move(self, wire: Socket, ms: int) -> None:
+        """The client connects anew and leaves its old socket open."""
+        meddler = Meddler(wire, self._writer, self._chance)
+        wire.at_caller = meddler.receive
+        self.broken.add(wire.name)
+        self._lose(wire)
+
+        async def go_on() -> None:
+            await self._connected()
+            await meddler.meddle(ms)
+
+        self._do_beside(go_on())
+
+    def _meet(self, ms: int) -> None:
+        """Somebody else has learnt the call's id."""
+        name = f"{self.call_id}.eve{len(self.meddlers) + 1}"
+        wire = self._dial(self.call_id, name, False, "eve")
+        if wire is None:
+            return
+        writer = Writer(name, self.call_id)
+        meddler = self.meddlers[name] = Meddler(wire, writer, self._chance, speaks=True)
+        wire.at_caller = meddler.receive
+        wire.to_door(socket.Text(writer.begin()))
+
+        async def stay() -> None:
+            try:
+                await meddler.meddle(ms)
+            finally:
+                meddler.leave()
+
+        self._do_beside(stay())
+
+    def _do_beside(self, deeds: Coroutine[Any, Any, None]) -> None:
+        if self._tasks is not None:
+            self._beside.append(self._tasks.create_task(deeds))
+
     def _cut(self, wire: Socket) -> None:
         wire.cut()
         self.broken.add(wire.name)
@@ -179,9 +227,11 @@ class Caller:
 
     async def _connect(self) -> Socket | None:
         if self.rings:
-            return self._dial(self.call_id, self._next_stream(), False) if await self._ring(self.call_id) else None
+            is_known = await self._ring(self.call_id, self.user_id)
+            return self._dial(self.call_id, self._next_stream(), False, self.user_id) if is_known else None
         # Of those who come back some say again that the call begins, as apps do.
-        return self._dial(self.call_id, self._next_stream(), not self.streams or self._chance.random() < 0.5)
+        begins = not self.streams or self._chance.random() < 0.5
+        return self._dial(self.call_id, self._next_stream(), begins, self.user_id)
 
     def _next_stream(self) -> str:
         return f"{self.call_id}.{len(self.streams) + 1}"

@@ -16,15 +16,17 @@ from eventlog.port import LogUnavailable, Reader
 from ingest import beat, outbox
 from ingest.admission import Admitted
 from ingest.config import IngestConfig
+from ingest.deeds import Deed, put_down
 from ingest.desk import Desk
+from ingest.dialects import base
 from ingest.dialects.base import Began
 from ingest.dialects.twilio import TwilioDialect
+from ingest.ending import RESTART
 from ingest.session import Session
 from ingest.tally import Tally
 from ingest.tape import Tape
 from schema.call import CallReported, CallStarted, RequestMade
 from schema.envelope import Event
-from schema.stream import TextTyped, TurnReleased
 from schema.topics import EVENTS, partition_of
 
 AGENT = "toy"
@@ -108,10 +110,9 @@ class Door:
     async def _serve(self, desk: Desk, wire: Socket) -> None:
         ws: WebSocket = wire.ws
         transport = cast("asyncio.Transport", Transport(wire, ws))
-        begins = wire.begins
 
         def admit(began: Began) -> Admitted:
-            return Admitted(began.call_id, agent=AGENT, starts_call=begins)
+            return Admitted(began.call_id, agent=AGENT, user_id=wire.user_id, starts_call=wire.begins)
 
         session = Session(desk, cast("Any", ws), transport, TwilioDialect(), admit)
         wire.at_door = lambda message: self._take(desk, session, ws, message)
@@ -122,11 +123,12 @@ class Door:
         """As `ingest.app.Ingest.drain` does: each socket goes when nobody speaks, at the latest after a while."""
         await self._leaving.wait()
         until = self._now() + DRAIN_S * 1000
+        desk.is_leaving = True
         while desk.sockets or not self._arrived.empty():
             now = self._now()
             for session in tuple(desk.sockets):
                 if now >= until or session.is_quiet(now):
-                    session.shut("restart", "the server restarts; connect again")
+                    session.shut(*RESTART)
             await asyncio.sleep(LOOK_S)
             if now >= until + 5000:
                 break
@@ -144,10 +146,10 @@ class Door:
         match message:
             case socket.Text() | socket.Close():
                 ws.arrive(message)
-            case socket.Typed(text) if line is not None and session.stream in desk.sessions:
-                desk.say(line, TextTyped, text=text)
-            case socket.Released() if line is not None and session.stream in desk.sessions:
-                desk.say(line, TurnReleased)
+            case socket.Typed() | socket.Released() | socket.Interrupted():
+                # A session that is closing reads nothing any more.
+                if line is not None and session.stream in desk.sessions and not session.sender.closing:
+                    put_down(desk, line, _deed(message), user_id="")
             case socket.Wish(id_, kind, text, to):
                 call_id = line.call_id if line is not None else ""
                 if call_id:
@@ -156,10 +158,17 @@ class Door:
                     )
                     desk.tape.say(wished, partition_of(call_id, desk.partitions))
 
-    async def ring(self, call_id: str) -> bool:
+    async def ring(self, call_id: str, user_id: str = "") -> bool:
         """The carrier's voice webhook: it tells who is calling, and is answered when that is on the log."""
         return await self._hook(
-            CallStarted(id=self._new_id(), call_id=call_id, channel="twilio", agent=AGENT, source=f"{call_id}:voice")
+            CallStarted(
+                id=self._new_id(),
+                call_id=call_id,
+                channel="twilio",
+                agent=AGENT,
+                user_id=user_id,
+                source=f"{call_id}:voice",
+            )
         )
 
     async def report(self, call_id: str, status: str, sequence: int) -> bool:
@@ -178,6 +187,15 @@ class Door:
         except TimeoutError:
             return False
         return True
+
+
+def _deed(message: socket.Typed | socket.Released | socket.Interrupted) -> Deed:
+    match message:
+        case socket.Typed(text):
+            return base.Typed(text)
+        case socket.Released():
+            return base.Released()
+    return base.Wished("interrupt")
 
 
 class _Left(Exception):

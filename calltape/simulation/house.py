@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from calltape.simulation.caller import Caller
+from calltape.simulation.database import Rows
 from calltape.simulation.door import Door
 from calltape.simulation.faulty_log import NO_FAULTS, FaultyLog
 from calltape.simulation.loop import VirtualLoop
@@ -45,6 +46,8 @@ class House:
     world: World
     staff: Staff
     mishaps: list[str] = field(default_factory=list)
+    happened: dict[str, int] = field(default_factory=dict)  # what befell a process or the database -> how often
+    outcome: Outcome | None = None  # as it was when the run ended, however it ended
 
     def __post_init__(self) -> None:
         self.chance = Random(f"house-{self.seed}")
@@ -84,6 +87,7 @@ class House:
             dial=self.dial,
             tick_ms=self.plan.tick_ms,
             frame_ms=self.plan.frame_ms,
+            user_id=self.plan.user_id,
         )
 
     def now(self) -> int:
@@ -112,9 +116,15 @@ class House:
         self.supervisor.ending = True
         for task in (troubles, *calling):
             task.cancel()
-        outcome = self._outcome(is_caught_up)
+        self.outcome = self._outcome(is_caught_up)
         self.wire.close()
-        return outcome
+        return self.outcome
+
+    def keep(self) -> None:
+        """What a run leaves behind that did not come to its end; of one that did, nothing changes."""
+        if self.outcome is None:
+            self.outcome = self._outcome(False)
+            self.wire.close()
 
     async def _call(self, caller: Caller) -> None:
         if caller is not self.callers[0]:
@@ -127,22 +137,22 @@ class House:
 
     # The caller's side
 
-    async def ring(self, call_id: str) -> bool:
+    async def ring(self, call_id: str, user_id: str) -> bool:
         """The voice webhook at whichever door answers."""
         door = self._open_door()
-        return door is not None and await self._ask(door, door.ring(call_id))
+        return door is not None and await self._ask(door, door.ring(call_id, user_id))
 
     async def _ask(self, door: Door, request: Any) -> bool:
         asked = door.process.spawn(self.loop, request)
         await asyncio.wait([asked], timeout=RING_S)
         return bool(asked.done() and not asked.cancelled() and asked.exception() is None and asked.result())
 
-    def dial(self, call_id: str, stream: str, begins: bool) -> Socket | None:
+    def dial(self, call_id: str, stream: str, begins: bool, user_id: str) -> Socket | None:
         """A socket to a door that answers."""
         door = self._open_door()
         if door is None:
             return None
-        wire = Socket(stream, call_id, begins, door.process, self.plan.latency_ms / 1000)
+        wire = Socket(stream, call_id, begins, door.process, self.plan.latency_ms / 1000, user_id)
         door.process.context.run(door.connect, wire)
         return wire
 
@@ -172,10 +182,12 @@ class House:
             case "away":
                 self.wire.leave(event.ms / 1000)
             case "database":
+                self._count("database away")
                 self.world.database.away = True
                 self.loop.call_later(event.ms / 1000, self._database_back)
             case "rebalance":
-                self.supervisor.rebalance(event.who, event.ms)
+                if self.supervisor.rebalance(event.who, event.ms):
+                    self._count("move")
             case _ if name in self.supervisor.running:
                 self._strike(event, self.supervisor.running[name])
 
@@ -187,6 +199,7 @@ class House:
 
         match event.what:
             case "kill":
+                self._count("kill")
                 self.supervisor.kill(name)
             case "fuse":
                 victim.process.light_fuse(event.steps, blow)
@@ -199,8 +212,10 @@ class House:
             case "commit":
                 self.world.database.at_commit = blow
             case "freeze":
-                self.supervisor.freeze(name, event.ms)
+                if self.supervisor.freeze(name, event.ms):
+                    self._count("freeze")
             case "restart" if victim.door is not None:
+                self._count("restart")
                 victim.door.leave()
 
     def _database_back(self) -> None:
@@ -208,7 +223,11 @@ class House:
 
     def _blow(self, victim: Incarnation) -> None:
         if self.supervisor.blow(victim):
+            self._count("kill")
             self.mishaps.append(f"{self.loop.time():.3f} fuse blew {victim.name}")
+
+    def _count(self, name: str) -> None:
+        self.happened[name] = self.happened.get(name, 0) + 1
 
     def _victim(self, event: Event) -> str:
         if event.who == "doors":  # whichever holds the caller's socket
@@ -224,10 +243,7 @@ class House:
 
     def _outcome(self, is_caught_up: bool) -> Outcome:
         events = tuple(self._records(EVENTS.name))
-        database = self.world.database
-        reached = database.positions()
-        applied = [record for record in events if record.position < reached.get(record.partition, 0)]
-        live = database.rows()
+        live, rebuilt = self._tables(events) if is_caught_up or not self.world.database.is_busy else ({}, {})
         return Outcome(
             seed=self.seed,
             plan=self.plan,
@@ -238,16 +254,26 @@ class House:
             transferred={call_id: tuple(to) for call_id, to in self.world.carrier.transferred.items()},
             received={name: bytes(audio) for one in self.callers for name, audio in one.ear.received.items()},
             unheard={name: tuple(gaps) for one in self.callers for name, gaps in one.ear.unheard.items()},
+            overheard={
+                name: one.frames for caller in self.callers for name, one in caller.meddlers.items() if one.frames
+            },
             broken=frozenset(name for one in self.callers for name in one.broken),
             live=live,
-            rebuilt=database.rebuilt(applied),
+            rebuilt=rebuilt,
             is_caught_up=is_caught_up,
             recordings=self.world.recordings,
             hurt=frozenset(self.supervisor.hurt),
             parked=tuple(self.supervisor.parked()),
             crashes=tuple(self.supervisor.crashes),
-            happened={**self.wire.happened, **database.happened},
+            happened={**self.wire.happened, **self.world.database.happened, **self.happened},
             mishaps=tuple(self.mishaps),
             seconds=self.loop.time(),
             steps=self.loop.steps,
         )
+
+    def _tables(self, events: Sequence[Record]) -> tuple[Rows, Rows]:
+        """As the projector left them, and built anew from what it has applied."""
+        database = self.world.database
+        reached = database.positions()
+        live = database.rows()
+        return live, database.rebuilt([one for one in events if one.position < reached.get(one.partition, 0)])

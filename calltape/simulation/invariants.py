@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from calltape.simulation import readmodels, sound
+from calltape.simulation import believed, readmodels, sound
 from calltape.simulation.outcome import Outcome
 from calltape.simulation.tape import Tape
 from schema import call, speech, stream, turn
-from schema.envelope import AnyEvent, type_of
+from schema.envelope import AnyEvent
 from schema.private import plain
 
 # So long a reply, its interruption and a slow engine may together keep words waiting.
@@ -34,8 +34,16 @@ def violations(outcome: Outcome) -> list[Violation]:
     tape = Tape(outcome)
     found = [Violation("no process crashes", crash) for crash in outcome.crashes]
     for name, check in CHECKS.items():
-        found += [Violation(name, detail) for detail in check(tape)]
+        found += [Violation(name, detail) for detail in _details(check, tape)]
     return found
+
+
+def _details(check: Check, tape: Tape) -> Iterator[str]:
+    """A run so broken that a check breaks over it is a violation, too: it must not lose its seed."""
+    try:
+        yield from check(tape)
+    except Exception as error:
+        yield f"could not be judged: {error!r}"
 
 
 def _sealed(tape: Tape) -> Iterator[str]:
@@ -46,38 +54,6 @@ def _sealed(tape: Tape) -> Iterator[str]:
             yield f"{life} has {ends} call.ended and {seals} call.sealed"
     if not tape.admitted and any(b'"call.started"' in record.value for record in tape.outcome.events):
         yield "the call never began"
-
-
-def _begun(tape: Tape) -> Iterator[str]:
-    """What was a resume when it was said first is no beginning when it comes again."""
-    yield from tape.stale
-
-
-def _late(tape: Tape) -> Iterator[str]:
-    sealed: set[str] = set()
-    for one in tape.admitted:
-        event = one.event
-        if one.life in sealed and not (
-            event.role in ("summariser", "recorder") or type_of(event).startswith(("stream.", "playback."))
-        ):
-            yield f"{type_of(event)} {event.id} after call.sealed"
-        if isinstance(event, call.CallSealed):
-            sealed.add(one.life)
-
-
-def _chain(tape: Tape) -> Iterator[str]:
-    """R1 again, by hand: the judge is judged, too."""
-    last: dict[tuple[str, str], str] = {}
-    seen: set[tuple[str, str]] = set()
-    for one in tape.admitted:
-        event = one.event
-        if (one.life, event.id) in seen:
-            yield f"{event.id} was admitted twice"
-        seen.add((one.life, event.id))
-        if event.role:
-            if event.prior != last.get((one.life, event.role), one.life):
-                yield f"{type_of(event)} {event.id} names {event.prior}"
-            last[one.life, event.role] = event.id
 
 
 def _one_reply(tape: Tape) -> Iterator[str]:
@@ -230,8 +206,8 @@ def _lost(tape: Tape) -> Iterator[str]:
         return
     for one in tape.of(stream.StreamLost):
         assert isinstance(one.event, stream.StreamLost)
-        _, named, own = one.event.stream.partition(sound.NAMED)
-        if named and f"{named[1:]}{own}".rpartition("-")[0] not in tape.outcome.hurt:
+        process = one.event.stream.rpartition(".")[2].rpartition("-")[0]
+        if not any(name.endswith(process) for name in tape.outcome.hurt):
             yield f"{one.event.stream} was given up, and its process was well"
 
 
@@ -242,9 +218,7 @@ def _is_ours_to_end(reason: str) -> bool:
 Check = Callable[[Tape], Iterator[str]]
 CHECKS: dict[str, Check] = {
     "every call ends sealed": _sealed,
-    "nobody begins a call but its caller": _begun,
-    "after the seal only the allowed": _late,
-    "the chain holds": _chain,
+    **believed.CHECKS,
     "every utterance is settled once": sound.settled_once,
     "an empty line closes speech": sound.settled_for_something,
     "the words are what was said": sound.words_as_said,

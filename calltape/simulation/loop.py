@@ -61,12 +61,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
-    def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run to its end, then let everything that is left end too. Raises Deadlock, Runaway."""
+    def run(self, main: Coroutine[Any, Any, T], *, at_end: Callable[[], None] | None = None) -> T:
+        """Run to its end, call `at_end`, then let everything that is left end too. Raises Deadlock, Runaway."""
         try:
             asyncio.set_event_loop(self)
             return self.run_until_complete(main)
         finally:
+            if at_end is not None:
+                at_end()
             self._bury()
             asyncio.set_event_loop(None)
             self.close()

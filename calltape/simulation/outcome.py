@@ -23,7 +23,8 @@ class Outcome:
     transferred: dict[str, tuple[str, ...]]  # call -> the numbers the carrier was told
     received: dict[str, bytes]  # the caller's name of a stream -> all audio that reached the caller on it
     unheard: dict[str, tuple[tuple[int, int], ...]]  # bytes from, to of it that were never played
-    broken: frozenset[str]  # streams whose line was cut
+    overheard: dict[str, int]  # a stranger's stream -> frames of sound that were sent to it
+    broken: frozenset[str]  # streams whose line was cut, or that the caller left open
     live: Rows  # the tables as the projector left them
     rebuilt: Rows  # the tables built anew from the same records
     is_caught_up: bool  # all late work was done and projected before patience ended

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
 
@@ -68,6 +68,7 @@ class Plan:
     frame_ms: int = 100  # in pieces of this; carriers use 20
     latency_ms: int = 20
     calls: int = 1  # that begin within a few seconds
+    user_id: str = ""  # whose the calls are; empty: anybody's who has their ids
     jitter_ms: int = 0  # the log's times step back by at most this
     records: bool = False  # whether calls are recorded
     database_ms: int = 3000  # the slowest answer of the database
@@ -82,29 +83,29 @@ def drawn_plan(seed: int) -> Plan:
     latency_ms = chance.choice((5, 20, 80))
     calls = chance.choice((*(1,) * 6, 2, 3))
     records = chance.random() < 0.25
+    user_id = chance.choice(("", "", "mia"))
+    quiet = Plan(
+        tick_ms=tick_ms, frame_ms=frame_ms, latency_ms=latency_ms, calls=calls, user_id=user_id, records=records
+    )
     if chance.random() < 0.1:
-        return Plan(tick_ms=tick_ms, frame_ms=frame_ms, latency_ms=latency_ms, calls=calls, records=records)
+        return quiet
     is_storm = chance.random() < 0.25
     mishaps = [_drawn(chance) for _ in range(STORM if is_storm else chance.randint(0, MISHAPS))]
     if chance.random() < 0.1:
         mishaps += to_and_fro(chance.choice(OWNERS), chance.uniform(1.5, 5))
     events = tuple(sorted(mishaps, key=lambda event: event.at_s))
     faults = _drawn_faults(chance) if chance.random() < 0.6 else NO_FAULTS
-    return Plan(
-        events,
-        faults,
-        WINDOW_S,
+    return replace(
+        quiet,
+        events=events,
+        faults=faults,
+        until_s=WINDOW_S,
         standby=chance.random() < 0.6 or len(events) > MISHAPS,
         doors=chance.choice((1, 2, 2)),
         lag_ms=chance.choice((0, 0, 0, 500, 3000)),
         engines_fail=chance.choice((0.0, 0.0, 0.05, 0.2)),
         engines_late=chance.choice((0.0, 0.0, 0.0, 0.02)),
-        tick_ms=tick_ms,
-        frame_ms=frame_ms,
-        latency_ms=latency_ms,
-        calls=calls,
         jitter_ms=chance.choice((0, 0, 5, 40)),
-        records=records,
         database_ms=chance.choice((200, 2000, 4000, 8000)),
         forgetful=chance.choice((0.0, 0.0, 0.1)),
     )

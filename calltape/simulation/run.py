@@ -20,12 +20,15 @@ from calltape.simulation.carrier import Carrier
 from calltape.simulation.database import Database
 from calltape.simulation.house import House
 from calltape.simulation.invariants import Violation, violations
+from calltape.simulation.listing import Listing, events_of
 from calltape.simulation.loop import Deadlock, Runaway, VirtualLoop
 from calltape.simulation.outcome import Outcome
 from calltape.simulation.plan import Plan, drawn_plan
 from calltape.simulation.script import Step, drawn_script
 from calltape.simulation.staff import Engines, RealStaff, Staff, World
 
+# A seed that fails leaves thousands of lines; a hundred of them would bury what they are to show.
+MOST_LISTED = 3
 MakeStaff = Callable[[int, World, Engines], Staff]
 
 
@@ -46,10 +49,17 @@ class Result:
     failed: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
     steps: int = 0
-    happened: dict[str, int] = field(default_factory=dict)
+    happened: dict[str, int] = field(default_factory=dict)  # fault -> how often
+    listed: dict[int, Listing] = field(default_factory=dict)  # what happened in the first seeds that failed
+    most_listed: int | None = MOST_LISTED  # None: in all of them
 
     def as_json(self) -> dict[str, object]:
-        failed = [{"seed": one.seed, "invariant": one.invariant} for one in self.failed]
+        """`failed` names each invariant that a seed broke; the first entry of a seed that is listed has its events."""
+        failed: list[dict[str, object]] = [{"seed": one.seed, "invariant": one.invariant} for one in self.failed]
+        untold = dict(self.listed)
+        for entry, failure in zip(failed, self.failed, strict=True):
+            if (listing := untold.pop(failure.seed, None)) is not None:
+                entry |= {"mishaps": listing.mishaps, "events": listing.events}
         return {"seeds": self.seeds, "failed": failed, "seconds": round(self.seconds, 3)}
 
     def add(self, other: Result) -> None:
@@ -59,19 +69,29 @@ class Result:
         self.failed += other.failed
         for name, times in other.happened.items():
             self.happened[name] = self.happened.get(name, 0) + times
+        self.listed |= other.listed
+        if self.most_listed is not None:
+            for seed in sorted(self.listed)[self.most_listed :]:
+                del self.listed[seed]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """One seed's outcome and what it broke."""
 
-    outcome: Outcome | None
+    outcome: Outcome  # of a run that did not come to its end: so far
     violations: tuple[Violation, ...]
 
 
-def simulate(seeds: int, from_seed: int, on_progress: Callable[[int, Result], None] | None = None) -> Result:
+def simulate(
+    seeds: int,
+    from_seed: int,
+    on_progress: Callable[[int, Result], None] | None = None,
+    *,
+    most_listed: int | None = MOST_LISTED,
+) -> Result:
     """Run so many seeds; `on_progress(seed, result so far)` after each."""
-    result = Result()
+    result = Result(most_listed=most_listed)
     began = time.monotonic()
     with quiet(), _swept_by_hand() as sweep:
         for seed in range(from_seed, from_seed + seeds):
@@ -84,10 +104,15 @@ def simulate(seeds: int, from_seed: int, on_progress: Callable[[int, Result], No
 
 
 def simulate_beside(
-    seeds: int, from_seed: int, jobs: int, on_progress: Callable[[int, Result], None] | None = None
+    seeds: int,
+    from_seed: int,
+    jobs: int,
+    on_progress: Callable[[int, Result], None] | None = None,
+    *,
+    most_listed: int | None = MOST_LISTED,
 ) -> Result:
     """The same in so many processes; failures are told in the order of their seeds."""
-    result = Result()
+    result = Result(most_listed=most_listed)
     began = time.monotonic()
     # Executed, not forked: what a process of ours has open is nobody else's.
     with get_context("spawn").Pool(jobs) as pool:
@@ -108,9 +133,10 @@ def _judged_quietly(seed: int) -> tuple[int, Result]:
 def judged(seed: int) -> Result:
     """What one seed adds to the result. Call it inside `quiet`."""
     run = run_seed(seed)
-    failed = [Failure(seed, one.invariant, one.detail) for one in _first_of_each(run.violations)]
     outcome = run.outcome
-    return Result(1, failed, 0.0, outcome.steps if outcome else 0, dict(outcome.happened) if outcome else {})
+    failed = [Failure(seed, one.invariant, one.detail) for one in _first_of_each(run.violations)]
+    listed = {seed: Listing(outcome.mishaps, tuple(events_of(outcome)))} if failed else {}
+    return Result(1, failed, 0.0, outcome.steps, dict(outcome.happened), listed)
 
 
 def run_seed(
@@ -129,10 +155,12 @@ def run_seed(
         world = World(Carrier(), Database(seed, slow_ms=plan.database_ms), recordings)
         staff = make_staff(seed, world, Engines(plan.engines_fail, plan.engines_late))
         script = drawn_script(seed) if script is None else script
+        house = House(loop, seed, plan, script, world, staff)
         try:
-            outcome = loop.run(House(loop, seed, plan, script, world, staff).run())
+            outcome = loop.run(house.run(), at_end=house.keep)
         except (Deadlock, Runaway) as error:
-            return Run(None, (Violation(f"no {type(error).__name__.lower()}", str(error)),))
+            assert house.outcome is not None
+            return Run(house.outcome, (Violation(f"no {type(error).__name__.lower()}", str(error)),))
         found = violations(outcome)
         found += [Violation("no stray error", str(one.get("exception") or one)) for one in loop.complaints]
         found += [Violation("nothing breaks", complaint) for complaint in _COMPLAINTS]

@@ -12,12 +12,16 @@ from calltape.simulation.socket import WishKind
 
 WISHES: tuple[WishKind, ...] = ("say", "say", "pause", "transfer", "hang_up")
 
-Deed = Literal["say", "cough", "key", "type", "release", "wish", "drop", "quiet", "mute", "hang_up"]
+Deed = Literal["say", "cough", "key", "type", "release", "wish", "drop", "move", "stranger", "quiet", "mute", "hang_up"]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One deed. `after`: the reply was heard, or so many ms later whatever is being said."""
+    """One deed. `after`: the reply was heard, or so many ms later whatever is being said.
+
+    `move`: a new socket, while things are still done on the old one for `ms`; `stranger`: somebody else's socket in
+    this call for so long.
+    """
 
     deed: Deed
     after: Literal["reply"] | int = "reply"
@@ -62,9 +66,13 @@ def _drawn_step(chance: Random, word: Iterator[int]) -> Step:
         return Step("cough", after, ms=chance.choice((60, 200, 400, 800)))
     if draw < 0.76:
         return Step("key", after, words=tuple(chance.randint(0, 9) for _ in range(chance.randint(1, 3))))
-    if draw < 0.88:
+    if draw < 0.85:
         return Step("drop", after, ms=chance.choice((300, 1500, 6000, 20_000)))
-    if draw < 0.95:
+    if draw < 0.91:
+        return Step("move", after, ms=chance.choice((500, 2000, 6000)))
+    if draw < 0.94:
+        return Step("stranger", after, ms=chance.choice((500, 4000)))
+    if draw < 0.97:
         return Step("quiet", after, ms=chance.choice((3000, 9000)))
     return Step("mute", after, ms=chance.choice((2000, 10_000)))
 

@@ -34,6 +34,11 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The client wants the reply to stop: a wish on the stream's own socket."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wish:
     """A request by its id; it comes through a door as any other fact of a person."""
 
@@ -51,16 +56,19 @@ class Close:
     reason: str = ""
 
 
-Message = Text | Typed | Released | Wish | Close
+Message = Text | Typed | Released | Interrupted | Wish | Close
 
 
 class Socket:
     """One connection. Each end sets what receives; what the door gets runs inside the door's process."""
 
-    def __init__(self, name: str, call_id: str, begins: bool, door: Process, latency_s: float) -> None:
+    def __init__(
+        self, name: str, call_id: str, begins: bool, door: Process, latency_s: float, user_id: str = ""
+    ) -> None:
         self.name = name  # the caller's own name for the stream
         self.call_id = call_id
         self.begins = begins  # nobody else says that the call begins
+        self.user_id = user_id  # whose token opened it
         self.at_door: Callable[[Message], None] = _deaf
         self.at_caller: Callable[[Message], None] = _deaf
         self.is_cut = False

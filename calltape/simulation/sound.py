@@ -16,7 +16,11 @@ from schema.registry import unpack_media
 # Speech shorter than the segmenter's confirmation may end a stream unheard.
 UNCONFIRMED_MS = 120
 UNCERTAIN_MS = 100  # a line's latency, which ingest cannot know
-NAMED = ".door:"  # ingest's own part of a stream's name follows the caller's
+
+
+def callers_name(stream_id: str) -> str:
+    """Ingest's own part of a stream's name, the end of an id of its process, follows the caller's."""
+    return stream_id.rpartition(".")[0]
 
 
 def settled_once(tape: Tape) -> Iterator[str]:
@@ -57,9 +61,7 @@ def words_as_said(tape: Tape) -> Iterator[str]:
         said[event.stream] += words if whole_word else words[1:]
         if words or not cut.get(event.stream):
             cut[event.stream] = event.through_ms - event.end_ms < 2 * voice.FRAME_MS
-    heard = {
-        one.event.stream: one.event for one in tape.of(speech.StreamHeard) if isinstance(one.event, speech.StreamHeard)
-    }
+    heard = _heard_to_the_end(tape)
     given_up = {one.event.stream for one in tape.of(stream.StreamLost) if isinstance(one.event, stream.StreamLost)}
     for name, frames in tape.heard.items():
         # What a silent door sends after its stream was given up is nobody's any more.
@@ -70,6 +72,19 @@ def words_as_said(tape: Tape) -> Iterator[str]:
         is_prefix = said[name] == words[: len(said[name])]
         if (name in heard and heard[name].complete) or not is_prefix:
             yield f"{name}: settled {said[name]}, the log has {words}{' (the last one too short)' if unsure else ''}"
+
+
+def _heard_to_the_end(tape: Tape) -> dict[str, speech.StreamHeard]:
+    """By stream. What hearing says once the call is sealed does not count: its lines are void by then (R3)."""
+    found: dict[str, speech.StreamHeard] = {}
+    sealed: set[str] = set()
+    for one in tape.of(speech.StreamHeard, call.CallSealed):
+        match one.event:
+            case call.CallSealed():
+                sealed.add(one.life)
+            case speech.StreamHeard() as event if one.life not in sealed:
+                found[event.stream] = event
+    return found
 
 
 def _words_on_log(frames: dict[int, MediaReceived]) -> tuple[list[str], bool]:
@@ -136,7 +151,7 @@ def as_recorded(tape: Tape) -> Iterator[str]:
     """
     sent: dict[str, bytearray] = defaultdict(bytearray)
     for media in _in_order(tape):
-        sent[media.stream.partition(NAMED)[0]].extend(media.payload)
+        sent[callers_name(media.stream)].extend(media.payload)
     for name, received in tape.outcome.received.items():
         recorded = bytes(sent[name])
         length = min(len(received), len(recorded))
@@ -162,7 +177,7 @@ def as_heard(tape: Tape) -> Iterator[str]:
     heard, sent = _heard_by_ear(tape)
     unsure = tape.outcome.broken | {name for name, audio in tape.outcome.received.items() if len(audio) > sent[name]}
     for key, heard_ms in claimed.items():
-        name = key[0].partition(NAMED)[0]
+        name = callers_name(key[0])
         if name not in unsure and heard_ms > heard.get(key, 0) + UNCERTAIN_MS:
             yield f"{key}: {heard_ms} ms count as heard, the caller heard {heard.get(key, 0)}"
 
@@ -173,7 +188,7 @@ def _heard_by_ear(tape: Tape) -> tuple[dict[tuple[str, str, int], int], dict[str
     found: dict[tuple[str, str, int], int] = {}
     sent: dict[str, int] = defaultdict(int)
     for media in _in_order(tape):
-        name = media.stream.partition(NAMED)[0]
+        name = callers_name(media.stream)
         begin, end = sent[name], sent[name] + len(media.payload)
         sent[name] = end
         for cut_from, cut_to in tape.outcome.unheard.get(name, ()):

@@ -102,4 +102,20 @@ STORIES: dict[str, Story] = {
         (Step("say", words=(1, 2, 4)), Step("wish", words=(7,), wish="hang_up"), Step("quiet", ms=20_000)),
         Plan((Event(0.2, "said", "conversation", fact="call.ended"),), until_s=20.0),
     ),
+    "o": Story(
+        "a door that was frozen says what its peer did on a stream that was superseded meanwhile",
+        (Step("quiet", after=0, ms=3000), Step("move", after=0, ms=5000), Step("say", words=(1, 2, 4)), GOODBYE),
+        Plan((Event(2.9, "freeze", "doors", ms=6000),), until_s=30.0),
+    ),
+    "p": Story(
+        "somebody else comes into a user's call, and speaks, types, presses keys and wishes there",
+        (*(Step("stranger", after=500, ms=3000) for _ in range(3)), Step("say", words=(1, 2, 4)), GOODBYE),
+        Plan(user_id="mia"),
+    ),
+    "q": Story(
+        "hearing and the door sleep until the call is sealed without them, and say then what they knew",
+        (Step("say", words=(1, 2, 4)), Step("say", after=1500, words=(5, 6, 8)), Step("hang_up", after=5000)),
+        # Lost after 15 s, ended after another 15, sealed after 60; the run has to last until both are awake.
+        Plan((Event(4.0, "freeze", "hearing", ms=130_000), Event(5.5, "freeze", "doors", ms=130_000)), until_s=420.0),
+    ),
 }

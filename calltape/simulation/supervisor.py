@@ -124,27 +124,30 @@ class Supervisor:
         self._wire.shares.remove(dead.role, dead.name)
         self._loop.call_later(0.1 + self._chance.random(), self.start, dead.role, dead.instance)
 
-    def freeze(self, name: str, ms: int) -> None:
-        """SIGSTOP, then SIGCONT: it wakes up believing what it believed."""
+    def freeze(self, name: str, ms: int) -> bool:
+        """SIGSTOP, then SIGCONT: it wakes up believing what it believed. Whether there was anything to freeze."""
         incarnation = self.running.get(name)
         if incarnation is None or incarnation.process.fate is not Fate.RUNNING:
-            return
+            return False
         self.hurt.add(incarnation.process.name)
         incarnation.process.stop(Fate.FROZEN)
         if ms / 1000 > SESSION_S:
             self._loop.call_later(SESSION_S, self._wire.shares.take_from, incarnation.role, name)
         self._loop.call_later(ms / 1000, self._thaw, incarnation, name)
+        return True
 
     def _thaw(self, incarnation: Incarnation, name: str) -> None:
         self._loop.thaw(incarnation.process)
         self._wire.shares.settle(incarnation.role)
         self._loop.call_later(self._chance.random() * 4, self._wire.shares.tell, incarnation.role, name)
 
-    def rebalance(self, role: str, believes_ms: int) -> None:
-        """The partitions move; the old owner hears of it later."""
+    def rebalance(self, role: str, believes_ms: int) -> bool:
+        """The partitions move, and the old owner hears of it later; whether there was somebody to move them to."""
         name = self._wire.shares.owner(role)
-        if name and self._wire.shares.take_from(role, name):
-            self._loop.call_later(believes_ms / 1000, self._wire.shares.tell, role, name)
+        if not name or not self._wire.shares.take_from(role, name):
+            return False
+        self._loop.call_later(believes_ms / 1000, self._wire.shares.tell, role, name)
+        return True
 
     def _noticed(self, incarnation: Incarnation, done: asyncio.Task[Any]) -> None:
         """A process that ended by itself: a door that was asked to leave, or a crash."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import enum
+import re
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ import msgspec
 
 from ingest.dialects.base import Ignored, MarkEchoed, Problem, Said, Violation
 from schema.call import CallEnded, CallStarted
+from schema.controls import without_controls
 from schema.envelope import AnyEvent
 from schema.failure import EngineChanged, WorkFailed
 from schema.stream import PlaybackStarted
@@ -31,6 +33,7 @@ FIGURES = ("latency_ms", "ping_ms", "jitter_ms", "loss", "snr", "clarity")  # a 
 
 # stream.closed's reasons that have a code of their own (protocols: close codes).
 CLOSE_CODES: Mapping[str, int] = {
+    "peer_lost": 1001,
     "protocol": 1002,
     "limit": 1008,
     "forbidden": 1008,
@@ -49,6 +52,14 @@ NAVIGATIONS_KEPT = 64  # calls of it that have not returned
 # What a client is answered that names a site there is not for its tenant; which of both it is, is not told.
 _NO_SITE = "there is no such site for the token's tenant"
 NO_SITE: tuple[Said, ...] = (Problem("FORBIDDEN", _NO_SITE, "no_site"), Violation(1008, "no_site", _NO_SITE))
+
+# What a client is answered that names its session by what can be no name.
+_BAD_SESSION = "a session id is 1 to 64 letters, digits, _ or -"
+BAD_SESSION: tuple[Said, ...] = (
+    Problem("SESSION_INVALID", _BAD_SESSION, "bad_session"),
+    Violation(1008, "bad_session", _BAD_SESSION),
+)
+SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _json = msgspec.json.Decoder()
 
@@ -85,8 +96,15 @@ def read_count(value: object) -> int | None:
 
 
 def read_text(value: object, longest: int = 4_000) -> str:
-    """Words, without control characters at their ends; empty if there are none."""
-    return value.strip()[:longest] if isinstance(value, str) else ""
+    """Words, without control characters: they come before an operator's terminal. Empty if there are none."""
+    return without_controls(value).strip()[:longest] if isinstance(value, str) else ""
+
+
+def read_session(value: object) -> str | None:
+    """The name a client gives its session, unchecked; empty if it gives none; None if it is no text at all."""
+    if value is None:
+        return ""
+    return value.strip()[:200] if isinstance(value, str) else None
 
 
 def read_figures(message: Mapping[str, Any]) -> dict[str, float]:
@@ -183,20 +201,25 @@ class Track:
     def __init__(self) -> None:
         self.status = Status.LISTENING
         self.agent = ""  # name of the profile of who speaks
+        self._next = ""  # who has the call, and speaks once the open reply is over
         self._told_agent = ""
+        self._is_open = False  # a reply
+        self._tools: set[str] = set()  # called and not returned
+        self._is_owed = False  # a tool's or a hand-over's reply
 
     def fact(self, event: AnyEvent) -> Status | None:
         """The status when it has changed, or when another agent begins to speak; else None."""
+        self._follow_agent(event)
+        self._follow_tools(event)
         match event:
-            case AgentChanged(agent=agent) | ReplyStarted(agent=agent) | CallStarted(agent=agent) if agent:
-                self.agent = agent
-                return None
             case CallEnded():
                 return self._to(Status.COMPLETE)
             case TurnTaken():
                 return self._to(Status.PROCESSING)
             case PlaybackStarted():
                 return self._to(Status.SPEAKING)
+            case ReplyFinished(interrupted=False) if self._is_answer_to_come:
+                return None
             case ReplyFinished() | ReplyInterrupted():
                 return self._to(Status.LISTENING)
             case _:
@@ -206,6 +229,37 @@ class Track:
     def agent_name(self) -> str:
         """Without the folder of its profile."""
         return self.agent.rsplit("/", 1)[-1]
+
+    @property
+    def _is_answer_to_come(self) -> bool:
+        """Nothing has sounded since the caller's turn, for who replied called a tool or handed over: another reply
+        follows."""
+        return self.status is Status.PROCESSING and (bool(self._tools) or self._is_owed)
+
+    def _follow_agent(self, event: AnyEvent) -> None:
+        """Who hands over is heard to the end of their reply."""
+        match event:
+            case CallStarted(agent=agent) | AgentChanged(agent=agent) if agent:
+                self._next = agent
+                self.agent = self.agent if self._is_open else agent
+            case ReplyStarted(agent=agent):
+                self._is_open = True
+                self.agent = self._next = agent or self._next
+            case ReplyFinished():
+                self._is_open = False
+                self.agent = self._next
+
+    def _follow_tools(self, event: AnyEvent) -> None:
+        match event:
+            case ToolCalled(id=call):
+                self._tools.add(call)
+            case ToolReturned(call=call):
+                self._tools.discard(call)
+                self._is_owed = True
+            case AgentChanged():
+                self._is_owed = True
+            case ReplyStarted(why="turn" | "tool" | "handover"):
+                self._is_owed = False
 
     def _to(self, status: Status) -> Status | None:
         is_other = status is Status.SPEAKING and self.agent != self._told_agent

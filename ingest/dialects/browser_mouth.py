@@ -29,8 +29,8 @@ class Mouth:
     def fact(self, fact: AnyEvent) -> tuple[str, ...]:
         if isinstance(fact, CallEnded) and fact.reason == "forbidden":
             return ()  # not this page's call: it is told by an error
-        status = self._track.fact(fact)
         said = self._words(fact)
+        status = self._track.fact(fact)  # behind the words, which are those of who spoke until now
         return said if status is None else (*said, self.say("status", status=status.value, **self._who()))
 
     def _words(self, fact: AnyEvent) -> tuple[str, ...]:

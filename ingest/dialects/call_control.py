@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ingest.dialects.app import read_base64, read_text
+from ingest.dialects.app import BAD_SESSION, read_base64, read_session
 from ingest.dialects.app_dialect import AppDialect, Message, State, by_state, kinds_of
 from ingest.dialects.base import Answer, Ignored, Problem, Said, Violation, Wire
 from ingest.dialects.call_messages import Asked, asked
@@ -35,7 +35,10 @@ class CallControlDialect(AppDialect[Mouth]):
         tenant = message.get("tenant_id")
         if tenant not in (None, "", self._tenant):
             return (Problem("FORBIDDEN", ANOTHERS, "other_tenant"), Violation(1008, "other_tenant", ANOTHERS))
-        session = self._named(message) or self._new_session()
+        named = self._named(message)
+        if named is None:
+            return BAD_SESSION
+        session = named or self._new_session()
         try:
             wanted = asked(session, message)
             self._ear = _ear_for(wanted)
@@ -50,9 +53,10 @@ class CallControlDialect(AppDialect[Mouth]):
             return (Ignored("repeated_start"),)
         return (Problem("CALL_RUNNING", "a socket carries one call: open another for the next", "second_start"),)
 
-    def _named(self, message: Message) -> str:
-        """A call may be named as the log names it."""
-        return read_text(message.get("call_id"), 200).removeprefix(f"{self._tenant}~")
+    def _named(self, message: Message) -> str | None:
+        """A call may be named as the log names it; None: by no text."""
+        named = read_session(message.get("call_id"))
+        return None if named is None else named.removeprefix(f"{self._tenant}~")
 
     def audio_data(self, message: Message, now_ms: int) -> tuple[Said, ...]:
         return self.hear(read_base64(message.get("data") or ""), message, now_ms)

@@ -41,7 +41,11 @@ class Mouth:
         return self.say("call_started", call_id=self.session, call=self._call)
 
     def fact(self, fact: AnyEvent) -> tuple[str, ...]:
-        self._track.fact(fact)
+        said = self._words(fact)
+        self._track.fact(fact)  # behind the words, which are those of who spoke until now
+        return said
+
+    def _words(self, fact: AnyEvent) -> tuple[str, ...]:
         match fact:
             case TranscriptRevised(text=str(text)) if text:
                 return (self._transcript(fact.id, text, is_final=False),)

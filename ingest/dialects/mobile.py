@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ingest.dialects import mobile_messages as words
-from ingest.dialects.app import Status, read_base64, read_count
+from ingest.dialects.app import BAD_SESSION, Status, read_base64, read_count
 from ingest.dialects.app_dialect import AppDialect, Message, State, by_state
 from ingest.dialects.base import Answer, Began, Ignored, Named, Problem, Said, Wire
 from ingest.dialects.intake import Intake, Unpacking
@@ -46,7 +46,7 @@ class MobileDialect(AppDialect[Mouth]):
         if heed is None:
             return (Ignored("unknown_type"),)
         if session is not None and not isinstance(session, str):
-            return (Ignored("malformed"),)
+            return BAD_SESSION if heed in BEGINNINGS and self.state is State.FRESH else (Ignored("malformed"),)
         if session and self.state is not State.FRESH and session != self.session:
             return (Ignored("other_session"),)
         return heed(self, message, now_ms)
@@ -158,3 +158,4 @@ TABLE = by_state(
         "played": (_D.played, _D.played, _D.played, _D.played),
     },
 )
+BEGINNINGS = (_D.begin, _D.first_audio, _D.soon)  # what names a session

@@ -9,7 +9,16 @@ import msgspec
 
 from agents.website import Site
 from ingest.dialects import raw_messages as words
-from ingest.dialects.app import NO_SITE, read_base64, read_count, read_figures, read_text
+from ingest.dialects.app import (
+    BAD_SESSION,
+    NO_SITE,
+    SESSION_ID,
+    read_base64,
+    read_count,
+    read_figures,
+    read_session,
+    read_text,
+)
 from ingest.dialects.app_dialect import AppDialect, Message, State, by_state, kinds_of
 from ingest.dialects.base import Answer, Figures, Ignored, Problem, Released, Said, Typed, Wire
 from ingest.dialects.intake import Patience
@@ -47,7 +56,7 @@ class RawDialect(AppDialect[Mouth]):
     # ------------------------------------------------------------------ beginning
 
     def greet(self) -> tuple[Said, ...]:
-        return (Answer((self._ready(),)),)
+        return (Answer((self._ready(),)),) if SESSION_ID.fullmatch(self.session) else BAD_SESSION
 
     def opened(self) -> tuple[Wire, ...]:
         """Once more, if the client's session is not the one it was told."""
@@ -75,8 +84,11 @@ class RawDialect(AppDialect[Mouth]):
         site = self._site_of(site_id) if site_id else None
         if site_id and (site is None or not site.belongs_to(self._tenant)):
             return NO_SITE
+        named = read_session(asked.get("sessionId"))
+        if named is None:
+            return BAD_SESSION
         self._ear = words.intake_for(coding)
-        self.session = read_text(asked.get("sessionId"), 200) or self.session
+        self.session = named or self.session
         self.state, self._coding = State.OPEN, coding
         language = read_text(asked.get("locale"), 35) or (site.locale if site else "")
         agent = read_text(asked.get("agentId"), 64) or (site.agent if site else "")
@@ -85,7 +97,7 @@ class RawDialect(AppDialect[Mouth]):
     def start_again(self, message: Message, now_ms: int) -> tuple[Said, ...]:
         """A client may start each of its utterances, as long as it is the same stream."""
         metadata = words.metadata_of(message)
-        if read_text(metadata.get("sessionId"), 200) not in ("", self.session):
+        if read_session(metadata.get("sessionId")) not in ("", self.session):
             return (Problem("CALL_RUNNING", "a socket carries one session: open another for the next", "second_start"),)
         if read_text(metadata.get("encoding"), 40).lower() not in ("", self._coding.encoding):
             said = f"the stream has begun with {self._coding.encoding}: say voice_start before the first audio"

@@ -41,7 +41,11 @@ class Mouth:
         self._voiced_from = 0
 
     def fact(self, fact: AnyEvent) -> tuple[str, ...]:
-        self._track.fact(fact)
+        said = self._words(fact)
+        self._track.fact(fact)  # behind the words, which are those of who spoke until now
+        return said
+
+    def _words(self, fact: AnyEvent) -> tuple[str, ...]:
         match fact:
             case SpeechStarted() | SpeechStopped() | TranscriptRevised() | TranscriptSettled() | TurnTaken():
                 return self._caller(fact)

@@ -13,7 +13,7 @@ import msgspec
 
 from agents.website import Site
 from ingest.dialects import socketio_messages as words
-from ingest.dialects.app import NO_SITE, read_base64, read_text
+from ingest.dialects.app import BAD_SESSION, NO_SITE, read_base64, read_session, read_text
 from ingest.dialects.app_dialect import AppDialect, Message, State, by_state, kinds_of
 from ingest.dialects.base import Ignored, Problem, Said, Wire
 from ingest.dialects.socketio_mouth import Mouth
@@ -60,7 +60,7 @@ class SocketioDialect(AppDialect[Mouth]):
             words.asked("", message, site=None)
         except ValueError:
             return None
-        return read_text(message.get("sessionId"), 200)
+        return read_session(message.get("sessionId")) or ""
 
     def too_early(self, message: Message, now_ms: int) -> tuple[Said, ...]:
         return (Problem("SESSION_NOT_FOUND", "no session was started: say voice:start first", "before_start"),)
@@ -70,7 +70,10 @@ class SocketioDialect(AppDialect[Mouth]):
         site = self._site_of(site_id) if site_id else None
         if site_id and (site is None or not site.belongs_to(self._tenant)):
             return NO_SITE
-        session = self._named(message) or self._new_session()
+        named = self._named(message)
+        if named is None:
+            return BAD_SESSION
+        session = named or self._new_session()
         try:
             wanted = words.asked(session, message, site=site)
             self._ear = words.ear_for(wanted)
@@ -84,8 +87,10 @@ class SocketioDialect(AppDialect[Mouth]):
             return (Ignored("repeated_start"),)
         return (Problem("CALL_RUNNING", "a connection carries one session: connect again for another", "second_start"),)
 
-    def _named(self, message: Message) -> str:
-        return read_text(message.get("sessionId"), 200).removeprefix(f"{self._tenant}~")
+    def _named(self, message: Message) -> str | None:
+        """None: by no text."""
+        named = read_session(message.get("sessionId"))
+        return None if named is None else named.removeprefix(f"{self._tenant}~")
 
     def audio_data(self, message: Message, now_ms: int) -> tuple[Said, ...]:
         """Bytes alone, or with a number of the client's own and the end of its turn."""

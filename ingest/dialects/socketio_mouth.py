@@ -39,8 +39,8 @@ class Mouth:
     def fact(self, fact: AnyEvent) -> tuple[str, ...]:
         if isinstance(fact, CallEnded) and fact.reason == "forbidden":
             return ()  # not this client's call: it is told by an error
-        status = self._track.fact(fact)
         said = (*self._words(fact), *self._other(fact))
+        status = self._track.fact(fact)  # behind the words, which are those of who spoke until now
         if status is not None and status is not Status.COMPLETE:
             said = (*said, self.status(status, interrupted=isinstance(fact, ReplyInterrupted)))
         return said

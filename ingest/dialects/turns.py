@@ -15,7 +15,7 @@ from ingest.dialects.base import Began, Frame, Ignored, MarkEchoed, Released, Sa
 from schema.call import CallEnded
 from schema.envelope import AnyEvent
 from schema.speech import SpeechStarted, SpeechStopped, TranscriptSettled
-from schema.stream import PlaybackStarted
+from schema.stream import PlaybackStarted, StreamOpened
 from schema.turn import AgentChanged, ReplyFinished, ReplySentence, ReplyStarted, ToolCalled, ToolReturned, TurnTaken
 
 DOOR = "turns"
@@ -66,6 +66,7 @@ class TurnsDialect:
         self._said = said
         self._length_ms = length_ms
         self._owed = _Owed()
+        self._is_due = False  # what is told is of after this turn came
         self._taken = False
         self._answers: set[str] = set()
         self._sounds = ""  # the reply whose audio goes out
@@ -83,6 +84,8 @@ class TurnsDialect:
         return tuple(one for line in lines if (one := _heard(line)) is not None)
 
     def send(self, fact: AnyEvent) -> tuple[Wire, ...]:
+        if not (self._is_due or isinstance(fact, BEFORE_DUE)):
+            return ()  # a client that comes back is told what it missed; this one has asked something else
         fold = FOLDS.get(type(fact))
         said = fold(self, fact) if fold is not None else ()
         self.reply.unavailable = failed_stage(fact) or self.reply.unavailable
@@ -92,6 +95,10 @@ class TurnsDialect:
         return (*said, DONE)
 
     # ------------------------------------------------------------------ what is understood
+
+    def _opened(self, fact: StreamOpened) -> tuple[Wire, ...]:
+        self._is_due = True
+        return ()
 
     def _speech(self, fact: SpeechStarted | SpeechStopped) -> tuple[Wire, ...]:
         self._owed.is_speaking = isinstance(fact, SpeechStarted)
@@ -191,7 +198,9 @@ def _heard(line: str) -> Said | None:
 
 
 _D = TurnsDialect
+BEFORE_DUE = (StreamOpened, CallEnded)  # a call that is over has no more turns
 FOLDS: dict[type, Callable[[TurnsDialect, Any], tuple[Wire, ...]]] = {
+    StreamOpened: _D._opened,
     SpeechStarted: _D._speech,
     SpeechStopped: _D._speech,
     TranscriptSettled: _D._settled,

@@ -18,6 +18,7 @@ from ingest.screen_tail import Heard, past
 from ingest.screen_words import Message, cursor_text
 from ingest.tokens import AGAIN_S, Refusal
 from schema.call import CallSealed, CallStarted
+from schema.controls import visible
 from schema.envelope import Event
 from schema.speech import TranscriptSettled
 from schema.stream import PlaybackCleared, PlaybackMarked, PlaybackStarted, StreamOpened, TextTyped
@@ -113,6 +114,8 @@ class TimedFold(CallFold):
         moment = self._spoken.get((event.reply, event.sentence))
         if moment is None:
             return
+        if event.at_ms and event.stream in self._opened_ms:
+            clock_ms = self._opened_ms[event.stream] + event.at_ms  # as in the tables: the stream's clock judges
         if not isinstance(event, PlaybackStarted):
             moment.heard(event.heard_ms, clock_ms)
         elif moment.start_ms is None:
@@ -184,7 +187,7 @@ def _read_out(line: Message) -> str:
     # Whatever was said stays on its own line.
     words = "(sealed)" if line["text"] is None else " ".join(line["text"].split())
     cut = " …" if "said" in line else ""
-    return f"{when} {line.get('agent_name') or line['speaker']}: {words}{cut}"
+    return visible(f"{when} {line.get('agent_name') or line['speaker']}: {words}{cut}")
 
 
 def _answer(body: bytes, content_type: str) -> web.Response:

@@ -78,6 +78,8 @@ async def _json(request: web.Request) -> dict[str, str]:
         found = None
     if not isinstance(found, dict):
         raise ProblemAnswer(400, "the body is no JSON object", code="bad_body")
+    if any(not isinstance(found.get(name), str | None) for name in ("call_id", "session")):
+        raise ProblemAnswer(400, "a call_id is 1 to 64 letters, digits, _ or -", code="SESSION_INVALID")
     return {name: value for name, value in found.items() if isinstance(value, str)}
 
 

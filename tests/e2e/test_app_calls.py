@@ -56,6 +56,7 @@ LOSS: tuple[Step, ...] = (
 CALLS = {
     **{f"{door} interruption": (door, INTERRUPTION) for door in APP_DOORS},
     "mobile loss": ("mobile", LOSS),
+    "call loss": ("call", LOSS),
 }
 
 
@@ -173,8 +174,9 @@ def test_an_app_that_interrupts_silences_the_reply_and_is_answered(calls: Placed
     assert called.shown["recording"]
 
 
-def test_an_app_that_lost_its_socket_is_answered_on_the_next(calls: Placed) -> None:
-    called = calls["mobile loss"]
+@pytest.mark.parametrize("name", [name for name in CALLS if name.endswith("loss")])
+def test_an_app_that_lost_its_socket_is_answered_on_the_next(calls: Placed, name: str) -> None:
+    called = calls[name]
     assert called.report.violations == []
     assert called.report.failures == []
     assert called.report.streams == 2

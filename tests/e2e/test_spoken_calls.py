@@ -52,7 +52,9 @@ SCRIPTS: dict[str, tuple[Step, ...]] = {
         Hangup(),
     ),
     "nonsense": (GREETED, Say(say="the banana rocket flies over purple mountains"), ANSWERED, Hangup()),
-    "mid-word": (GREETED, Say(say="make a note to buy milk"), Hangup()),
+    "last-word": (GREETED, Say(say="make a note to buy milk"), Hangup()),
+    "mid-sentence": (GREETED, Say(say="schedule a meeting with"), Hangup()),
+    "mid-word": (GREETED, Say(say="schedule a meeting with the tea"), Hangup()),
     "keys": (GREETED, Dtmf(dtmf="0"), ANSWERED, Hangup()),
     "network": (
         GREETED,
@@ -150,11 +152,22 @@ def test_words_nobody_taught_it_are_not_understood_instead_of_guessed(calls: Cal
     assert called.shown["actions"] == []
 
 
-def test_a_caller_who_hangs_up_in_mid_word_keeps_that_word(calls: Calls) -> None:
-    called = calls["mid-word"]
+@pytest.mark.parametrize(
+    ("name", "said", "fewest"),
+    [
+        ("last-word", "make a note to buy milk", 3),
+        ("mid-sentence", "schedule a meeting with", 3),
+        ("mid-word", "schedule a meeting with the", 3),
+    ],
+)
+def test_of_a_caller_who_hangs_up_is_heard_what_was_said_and_no_word_more(
+    calls: Calls, name: str, said: str, fewest: int
+) -> None:
+    called = calls[name]
     assert names(called.events).index("transcript.settled") < names(called.events).index("stream.heard")
-    heard = [line["text"] for line in called.shown["transcript"] if line["speaker"] == "caller"]
-    assert heard and heard[0].startswith("make a note")
+    [heard] = [line["text"].split() for line in called.shown["transcript"] if line["speaker"] == "caller"]
+    assert heard == said.split()[: len(heard)] and len(heard) >= fewest
+    assert called.shown["actions"] == []
     assert called.shown["complete"] is True
     assert called.shown["reason"] == "caller_hung_up"
 

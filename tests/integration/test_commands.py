@@ -220,7 +220,22 @@ def test_a_call_to_a_server_that_is_not_there_fails_and_says_so(shell: Shell) ->
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
     done = shell("call", "--unsigned", "--to", address, "--say", "hi", "--json")
     assert done.returncode == 1
-    assert json.loads(done.stdout)["ok"] is False and "does not answer" in done.stdout
+    told = json.loads(done.stdout)
+    assert told["ok"] is False and "does not answer" in done.stdout
+    assert told["heard_wav"] is None and not list(shell.folder.glob("**/*.wav"))
+
+
+def test_an_app_asks_a_server_in_development_for_its_token(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    done = shell("call", "--door", "raw", "--unsigned", "--to", address, "--say", "hi")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"calltape: {address}/dev/token does not answer") and done.stderr.count("\n") == 1
+
+
+def test_the_form_of_a_script_is_printed_without_a_call(shell: Shell) -> None:
+    done = shell("call", "--script-schema")
+    assert done.returncode == 0 and "interrupt_after_ms" in str(json.loads(done.stdout)["$defs"])
 
 
 def test_a_sound_file_that_is_not_there_is_named(shell: Shell) -> None:
@@ -265,6 +280,31 @@ def test_a_server_is_named_by_its_address(shell: Shell) -> None:
 def test_a_simulated_call_needs_words_and_a_secret(shell: Shell) -> None:
     assert "nothing to say" in shell("call", "--unsigned").stderr
     assert "CALLTAPE_TWILIO_AUTH_TOKEN is not set" in shell("call", "--say", "hello").stderr
+
+
+@pytest.mark.parametrize("arguments", [("calls",), ("show", "CA")])
+def test_a_database_without_tables_was_never_written(shell: Shell, arguments: tuple[str, ...]) -> None:
+    (shell.folder / "calls.sqlite").touch()
+    done = shell(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("calltape: the database is empty") and done.stderr.count("\n") == 1
+    assert shell("migrate").returncode == 0
+    assert "is empty" not in shell(*arguments).stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--from-start",)])
+def test_who_follows_a_call_that_says_nothing_is_told_what_is_waited_for(taped: Shell, more: tuple[str, ...]) -> None:
+    reading = subprocess.Popen(
+        [sys.executable, "-m", "calltape", "tail", "CAzzz", *more],
+        stderr=subprocess.PIPE, text=True, cwd=taped.folder, env=taped.environment,
+    )  # fmt: skip
+    try:
+        assert reading.stderr is not None
+        told = reading.stderr.readline()
+    finally:
+        reading.kill()
+        reading.communicate()
+    assert told == "calltape: waiting for the next event of a call whose id begins with 'CAzzz'\n"
 
 
 def test_a_second_process_reads_along_while_the_log_is_written(shell: Shell) -> None:

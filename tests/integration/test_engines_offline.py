@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import audioop
 import os
 import signal
 import subprocess
@@ -147,6 +148,49 @@ async def test_a_stream_that_ends_in_the_middle_of_a_word_keeps_what_was_said(vo
     assert "schedule a meeting" in " ".join([settled.text, *settled.alternatives])
     assert settled.through_ms == len(pcm) * 9 // 10 // 16
     assert await listener.last() == Finished()
+
+
+@pytest.mark.parametrize(
+    ("spoken", "said"),
+    [
+        ("schedule a meeting with", "schedule a meeting with"),
+        ("schedule a meeting with the tea", "schedule a meeting with the"),
+        ("remind me to call", "remind me to call"),
+    ],
+)
+async def test_a_sentence_that_is_broken_off_gets_no_ending(
+    voice: Espeak, ear: PocketSphinx, spoken: str, said: str
+) -> None:
+    pcm = mulaw.decode(await voice.mulaw(spoken))
+    loudest = audioop.max(pcm, 2)
+    while audioop.max(pcm[-320:], 2) < loudest / 20:
+        pcm = pcm[:-320]  # the silence after it
+    listener = Listener()
+    stream = ear.open(REQUEST, listener.heard.put_nowait)
+    stream.feed(bytes(6400))
+    stream.speech_started(400)
+    stream.feed(pcm)
+    stream.finish()
+    settled = await listener.settled()
+    heard = settled.text.split()
+    assert heard == said.split()[: len(heard)] and len(heard) >= 3
+    assert settled.complete is False
+    assert len(settled.words) == len(heard)
+
+
+async def test_a_sentence_that_pauses_unfinished_is_waited_for(voice: Espeak, ear: PocketSphinx) -> None:
+    listener = Listener()
+    stream = ear.open(REQUEST, listener.heard.put_nowait)
+    await speak(stream, voice, "schedule a meeting with")
+    stream.speech_paused(300)
+    stream.feed(bytes(6400))
+    stream.speech_paused(700)
+    stream.feed(bytes(8000))
+    stream.speech_paused(1200)
+    settled = await listener.settled()
+    assert (settled.text, settled.complete) == ("schedule a meeting with", False)
+    # Its words are told at the longest pause, not before: all the silence was heard.
+    assert settled.through_ms - settled.end_ms >= 1000
 
 
 @pytest.mark.parametrize("engine", ["espeak.Espeak", "pocketsphinx.PocketSphinx"])

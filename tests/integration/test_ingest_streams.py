@@ -7,14 +7,19 @@ import base64
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from eventlog.port import LogUnavailable
 from ingest.config import Limits
+from ingest.quiet import ANSWER_MS
 from schema.call import CallEnded
+from schema.outbox import OutboxFact
 from schema.speech import SpeechStarted, SpeechStopped
-from schema.stream import PlaybackMarked, StreamClosed, StreamMeasured
-from schema.turn import ReplyStarted
+from schema.stream import PlaybackMarked, PlaybackStarted, StreamClosed, StreamMeasured
+from schema.turn import ReplyStarted, TurnTaken
 from tests.support.doors import CALL, STOP, STREAM, Hands, House, begun, close_of, fact, house, media, speech
+
+LOOKS = 8  # housekeepings, of 20 ms: longer than a server that leaves waits until it looks again
 
 
 def pressed(number: int) -> dict[str, Any]:
@@ -148,10 +153,72 @@ async def test_a_server_that_leaves_waits_until_its_reply_was_heard() -> None:
         await _leaving(h)
         for mark in marks:
             await ws.send_json(mark)
+        await h.events("playback.marked")
+        hands.at += ANSWER_MS
         assert await close_of(ws) == 1012
         await draining
         heard = [event for event in await h.events("stream.closed") if isinstance(event, PlaybackMarked)]
         assert heard[-1].last
+
+
+async def asked(h: House) -> tuple[aiohttp.ClientWebSocketResponse, str]:
+    """A caller who has heard a reply, and may answer at any moment."""
+    ws, stream = await begun(h)
+    await h.mail(fact(stream, 41, ReplyStarted(id="r1", call_id=CALL, role="conversation", why="greeting")))
+    await h.mail(speech(stream, 400, take=41))
+    for mark in await heard_through(ws, 400):
+        await ws.send_json(mark)
+    await h.events("playback.marked")
+    return ws, stream
+
+
+def taken(stream: str, position: int) -> OutboxFact:
+    turn = TurnTaken(id="t1", call_id=CALL, role="conversation", utterances=("u1",), text="yes", kind="speech")
+    return fact(stream, position, turn)
+
+
+async def test_a_server_that_leaves_waits_for_the_answer_of_a_caller_who_was_asked() -> None:
+    hands = Hands()
+    async with house(clock=hands) as h:
+        ws, stream = await asked(h)
+        draining = asyncio.create_task(h.ingest.drain())
+        await _leaving(h)
+        hands.at += ANSWER_MS - 100
+        for _ in range(LOOKS):
+            await h.housekept()
+        await ws.send_json(pressed(5))
+        await h.events("dtmf.pressed")  # a socket that is being closed is not listened to
+        await h.mail(taken(stream, 50))
+        assert await close_of(ws) == 1012
+        await draining
+
+
+async def test_a_server_that_leaves_goes_before_a_reply_and_not_into_it() -> None:
+    """Turn, reply and its first sound may come together: the next stream plays it from its beginning."""
+    hands = Hands()
+    async with house(clock=hands) as h:
+        ws, stream = await asked(h)
+        draining = asyncio.create_task(h.ingest.drain())
+        await _leaving(h)
+        sound = speech(stream, 400, take=51)
+        reply = ReplyStarted(id="r2", call_id=CALL, role="conversation", why="turn", in_answer_to="t1")
+        await h.mail(taken(stream, 50), fact(stream, 51, reply), msgspec.structs.replace(sound, reply="r2"))
+        assert await close_of(ws) == 1012
+        await draining
+        assert [event.reply for event in await h.events("stream.closed") if isinstance(event, PlaybackStarted)] == [
+            "r1"
+        ]
+
+
+async def test_a_caller_who_takes_long_to_answer_does_not_keep_a_server_that_leaves() -> None:
+    hands = Hands()
+    async with house(clock=hands) as h:
+        ws, _stream = await asked(h)
+        draining = asyncio.create_task(h.ingest.drain())
+        await _leaving(h)
+        hands.at += ANSWER_MS
+        assert await close_of(ws) == 1012
+        await draining
 
 
 async def test_a_server_that_leaves_does_not_wait_for_ever() -> None:

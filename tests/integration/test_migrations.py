@@ -209,7 +209,7 @@ async def test_a_database_that_cannot_be_used_is_a_sentence_that_says_what_to_do
 
 def test_without_asyncpg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
-    with pytest.raises(UnusableDatabase, match=r"pip install 'calltape\[postgres\]'"):
+    with pytest.raises(UnusableDatabase, match=r"pip install -e '\.\[postgres\]'"):
         open_database("postgresql://somebody:secret@host/calls")
 
 

@@ -66,6 +66,27 @@ def test_who_takes_over_in_the_middle_of_asking_says_no_word_of_it_twice() -> No
     on_virtual_time(story())
 
 
+def test_a_caller_who_owes_an_answer_hears_the_question_again_and_the_agent_is_asked_once() -> None:
+    async def story() -> None:
+        world = World()
+        world.hire("a")
+        first = await CallAtDoor(world, CALL).start()
+        await world.until_said(CALL, "reply.finished")
+        await first.says("remind me")
+        await world.until_said(CALL, "reply.finished", 2)
+        await first.hang_up("restart")
+        second = await CallAtDoor(world, CALL, "MZ2").open()
+        await world.until_said(CALL, "reply.finished", 3)
+        assert fields(await world.events(CALL), "reply.sentence", "text")[-2:] == 2 * ["What else is there?"]
+        assert [conversation.cause for conversation in world.agent.asked] == ["greeting", "turn"]
+        await second.says("nothing")
+        await world.until_said(CALL, "reply.finished", 4)
+        assert [conversation.cause for conversation in world.agent.asked] == ["greeting", "turn", "turn"]
+        await world.close()
+
+    on_virtual_time(story())
+
+
 class Full(MemoryLog):
     """Can be read, and takes nothing while it is full."""
 

@@ -33,13 +33,15 @@ CALL = "acme~s1"
 
 
 async def asked(h: House, streams: int = 1) -> str:
-    """The name of the turn's stream, once it is open and the turn is on the log."""
+    """The name of the turn's stream, once it is open, as conversation has told it, and the turn is on the log."""
 
     async def is_there() -> bool:
         return len(await found(h, "stream.opened")) >= streams and len(await found(h, "turn.released")) >= streams
 
     await until_true(is_there)
-    return str((await found(h, "stream.opened"))[-1].stream)
+    opened = (await found(h, "stream.opened"))[-1]
+    await h.mail(fact(opened.stream, 2, opened))
+    return str(opened.stream)
 
 
 async def answers(h: House, stream: str, text: str = "Good day.", *, at: int = 10) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from sqlalchemy import Column, Table, create_engine, select
 
-from clients.script import Hangup, Say, WaitFor
-from eventlog.port import Entry, Log, Placed, Record
+from clients.report import Seen
+from clients.script import Hangup, Say, Script, WaitFor
+from eventlog.port import Log, Record
 from eventlog.uri import open_log
 from projections.rebuild import rebuild
 from projections.tables import METADATA, admissions, calls, lines, positions
@@ -20,59 +21,16 @@ from schema import topics
 from schema.envelope import Unknown
 from schema.registry import decode
 from tests.support.calls import running
+from tests.support.crowd import crowd, new_visit, until_seen
+from tests.support.newer import NEW_EVENT, NEW_FIELDS, Newer, becomes_newer
 
 pytestmark = pytest.mark.long
 
 WORDS = "remind me to pay the rent on monday"
-NEW_FIELDS = {"mood": {"valence": 0.3}, "noted_by": ["v9"], "urgent": None}
-NEW_EVENT = "mood.sensed"
+ANSWER = "yes that is right"
 # How far the log was read, and of whom: a new event counts there, as one that nobody understands.
 OF_THE_LOG = frozenset({positions, admissions})
 COUNTED = frozenset({calls.c.events, calls.c.void})
-
-
-class Newer:
-    """A log whose writers are all of a later version: new fields in every event, and a new event after each append."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._sequences: Counter[str] = Counter()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-    async def __aenter__(self) -> Self:
-        await self._log.__aenter__()
-        return self
-
-    async def __aexit__(self, *failure: Any) -> None:
-        await self._log.__aexit__(*failure)
-
-    async def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
-        if topic != topics.EVENTS.name:
-            return await self._log.append(topic, entries)
-        newer = [Entry(entry.key, _newer(entry.value), entry.partition) for entry in entries]
-        felt = [self._felt(entry.key, entry.partition) for entry in {entry.key: entry for entry in entries}.values()]
-        return (await self._log.append(topic, [*newer, *felt]))[: len(entries)]
-
-    def _felt(self, call_id: str, partition: int | None) -> Entry:
-        self._sequences[call_id] += 1
-        number = self._sequences[call_id]
-        event = {
-            "type": NEW_EVENT,
-            "version": 3,
-            "id": f"{call_id}-mood-{number}",
-            "call_id": call_id,
-            "tenant_id": "default",
-            "source": f"mood:{call_id}",
-            "sequence": number,
-            **NEW_FIELDS,
-        }
-        return Entry(call_id, json.dumps(event).encode(), partition)
-
-
-def _newer(value: bytes) -> bytes:
-    return json.dumps({**json.loads(value), **NEW_FIELDS}).encode()
 
 
 def _older(records: Sequence[Record]) -> list[Record]:
@@ -124,14 +82,14 @@ async def test_a_call_among_writers_of_a_later_version_is_the_call_it_would_have
             WaitFor(wait_for="reply"),
             Say(say=WORDS),
             WaitFor(wait_for="reply"),
-            Say(say="yes that is right"),
+            Say(say=ANSWER),
             WaitFor(wait_for="reply"),
             Hangup(),
         )
         shown = await world.shown(report.call_id)
         records = await _records(world.house.log, report.call_id)
     assert report.ok, report.failures
-    assert [line["said"] for line in shown["transcript"] if line["speaker"] == "caller"] == [WORDS, "yes that is right"]
+    assert [line["said"] for line in shown["transcript"] if line["speaker"] == "caller"] == [WORDS, ANSWER]
     assert shown["summary"] and shown["recording"] and [action["kind"] for action in shown["actions"]]
     unknown = [record for record in records if isinstance(decode(record.value), Unknown)]
     assert len(unknown) > 20, "the new event is all over the call"
@@ -139,3 +97,40 @@ async def test_a_call_among_writers_of_a_later_version_is_the_call_it_would_have
     newer, older = _tables(records), _tables(_older(records))
     assert newer[lines.name]
     assert {name: rows for name, rows in newer.items() if rows != older[name]} == {}
+
+
+async def test_both_versions_work_side_by_side_during_a_rolling_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever starts after a new version was put on disk is of it; who ran before goes on as the old one."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    script = Script(
+        steps=(
+            WaitFor(wait_for="reply"),
+            Say(say=WORDS),
+            WaitFor(wait_for="reply"),
+            Say(say=ANSWER),
+            WaitFor(wait_for="reply"),
+            Hangup(),
+        )
+    )
+    async with crowd(tmp_path) as house:
+        visits = [new_visit() for _ in range(2)]
+        async with asyncio.TaskGroup() as tasks:
+            for visit in visits:
+                tasks.create_task(house.visit(script, visit))
+            await until_seen(visits, lambda visit: visit.has_seen(Seen.AGENT_STARTED))
+            becomes_newer(tmp_path)
+            await house.renew()
+        for visit in visits:
+            assert visit.report is not None and visit.report.ok, visit.report
+            shown = await house.finished(visit.call_id)
+            said = [line["said"] for line in shown["transcript"] if line["speaker"] == "caller"]
+            assert said == [WORDS, ANSWER]
+            assert shown["recording"] and [action["kind"] for action in shown["actions"]] == ["reminder"]
+            of_partition = await house.records(topics.EVENTS.name, visit.call_id)
+            records = [record for record in of_partition if decode(record.value).call_id == visit.call_id]
+            of_newer = ["mood" in json.loads(record.value) for record in records]
+            assert False in of_newer and True in of_newer, "one call, written by both"
+            newer, older = _tables(records), _tables(_older(records))
+            assert newer == older

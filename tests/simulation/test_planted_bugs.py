@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -80,6 +81,49 @@ def test_a_judge_who_admits_everything_is_found(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(workers.calls, "admit", lenient)
     assert _broken()
+
+
+def test_a_superseded_stream_that_is_still_believed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A door that was frozen wakes up and says what its peer did while the caller was long on another stream."""
+    monkeypatch.setattr(schema.admit, "_is_from_superseded", lambda state, event: False)
+    assert "nothing of a superseded stream has effect" in _broken(story="o")
+
+
+def test_a_reader_who_believes_a_superseded_stream_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It alone: what it does with such a key or word is no longer what the others read."""
+
+    def lenient(state: Admission, event: AnyEvent) -> Admission | None:
+        after = admit(msgspec.structs.replace(state, superseded=frozenset()), event)
+        return None if after is None else msgspec.structs.replace(after, superseded=state.superseded)
+
+    monkeypatch.setattr(workers.calls, "admit", lenient)
+    assert "an utterance is in one turn" in _broken(story="o")
+
+
+def test_a_superseded_stream_that_may_not_even_say_what_was_heard_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        schema.admit, "_is_from_superseded", lambda state, event: not event.role and event.source in state.superseded
+    )
+    assert "who counts is who the rules say" in _broken(story="o")
+
+
+def test_a_stranger_who_is_believed_in_a_users_call_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema.admit, "is_strangers", lambda state, event: False)
+    assert "a stranger neither hears nor says anything" in _broken(story="p")
+
+
+@pytest.mark.parametrize("roles", [("hearing", "summariser", "recorder"), ("summariser",)])
+def test_a_wrong_list_of_who_may_speak_after_the_seal_is_found(
+    monkeypatch: pytest.MonkeyPatch, roles: tuple[str, ...]
+) -> None:
+    story = STORIES["q"]
+    monkeypatch.setattr(schema.admit, "LATE_ROLES", frozenset(roles))
+    assert "who counts is who the rules say" in _broken(replace(story.plan, records=True), story.script)
+
+
+def test_a_stream_that_may_say_nothing_after_the_seal_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema.admit, "_may_speak_late", lambda event: event.role in schema.admit.LATE_ROLES)
+    assert "who counts is who the rules say" in _broken(story="q")
 
 
 def test_a_tool_that_runs_before_its_call_was_read_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
@@ -11,7 +12,8 @@ from calltape.simulation.run import quiet, run_seed
 from calltape.simulation.stories import STORIES
 from calltape.simulation.tape import Tape
 from schema import call, speech, stream, turn
-from schema.envelope import Event
+from schema.envelope import Event, type_of
+from schema.registry import decode
 
 SEEDS = range(4)
 
@@ -24,7 +26,6 @@ def _tapes(name: str) -> list[Tape]:
         with quiet():
             run = run_seed(seed, plan=story.plan, script=story.script)
         assert run.violations == (), f"seed {seed} of story {name}"
-        assert run.outcome is not None
         tapes.append(Tape(run.outcome))
     return tapes
 
@@ -170,3 +171,46 @@ def test_n_the_carrier_hangs_up_though_the_owner_died() -> None:
         assert len(_adoptions(tape, "conversation")) == 2
         assert tape.outcome.hung_up["call"] >= 1
         assert _end(tape) == "request"
+
+
+def _deeds(tape: Tape, source: str, *, admitted: bool) -> Counter[str]:
+    """What a socket's peer did besides hearing and closing."""
+    believed = {one.position for one in tape.admitted}
+    said = (decode(one.value) for one in tape.outcome.events if (one.position in believed) is admitted)
+    deeds = (stream.DtmfPressed, stream.TextTyped, stream.TurnReleased)
+    return Counter(type_of(event) for event in said if event.source.startswith(source) and isinstance(event, deeds))
+
+
+def test_o_what_a_frozen_door_says_of_a_superseded_stream_is_void() -> None:
+    kinds = Counter[str]()
+    for tape in _tapes("o"):
+        (superseded,) = _all(tape, stream.StreamSuperseded)
+        assert isinstance(superseded, stream.StreamSuperseded)
+        kinds += _deeds(tape, superseded.stream, admitted=False)
+        assert _end(tape) == "agent_goodbye"
+    assert kinds.keys() == {"dtmf.pressed", "text.typed", "turn.released"}
+
+
+def test_p_a_stranger_changes_nothing_in_a_users_call() -> None:
+    tried = 0
+    for tape in _tapes("p"):
+        tried += _deeds(tape, "call.eve", admitted=False).total()
+        assert not _deeds(tape, "call.eve", admitted=True)
+        opened = [event for event in _all(tape, stream.StreamOpened) if isinstance(event, stream.StreamOpened)]
+        assert {event.user_id for event in opened} == {"mia"}
+        assert _end(tape) == "agent_goodbye"
+    assert tried
+
+
+def test_q_whoever_sleeps_until_the_seal_may_only_say_what_became_of_its_stream() -> None:
+    late_words = 0
+    for tape in _tapes("q"):
+        (seal,) = _positions(tape, call.CallSealed)
+        believed = [one.event for one in tape.admitted if one.position > seal]
+        assert {type_of(event) for event in believed if not event.role} >= {"stream.measured", "stream.closed"}
+        assert {type_of(event) for event in believed if event.role == "hearing"} <= {"stream.heard"}
+        said = [decode(one.value) for one in tape.outcome.events if one.position > seal]
+        late_words += sum(event.role == "hearing" for event in said) > 1
+        (sealed,) = _all(tape, call.CallSealed)
+        assert isinstance(sealed, call.CallSealed) and not sealed.complete
+    assert late_words

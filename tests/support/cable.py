@@ -18,6 +18,10 @@ class Cable:
         self._port = port
         self._ends: set[asyncio.StreamWriter] = set()
 
+    def lead_to(self, port: int) -> None:
+        """Where new connections go."""
+        self._port = port
+
     def cut(self) -> None:
         """Every connection breaks; new ones are taken."""
         for end in tuple(self._ends):

@@ -29,7 +29,10 @@ from schema.admit import Admission, admit
 from schema.envelope import AnyEvent, type_of
 from schema.media import MediaReceived, MediaSpoken
 from schema.registry import decode, unpack_media
+from schema.stream import StreamClosed, StreamLost
 from tests.support.processes import eventually
+
+RENEWED_S = 300  # seven processes, one after the other, on a busy machine
 
 
 @dataclass(slots=True)
@@ -78,24 +81,50 @@ class Crowd:
             assert not self._told("rolling restart given up"), self.house.last_words
             return len(self._told("rolling restart done")) > done
 
-        await eventually(is_over)
+        await eventually(is_over, patience_s=RENEWED_S)
         return float(self._told("rolling restart done")[-1]["seconds"])
+
+    async def replace_door(self) -> float:
+        """Somebody tells the doors' process to end; how many seconds until it is gone and another one is there."""
+        began, old = world.clock_ms(), self.starts("ingest")
+        os.kill(old[-1], signal.SIGTERM)
+
+        async def is_replaced() -> bool:
+            return len(self.starts("ingest")) > len(old) and not _lives(old[-1])
+
+        await eventually(is_replaced)
+        return (world.clock_ms() - began) / 1000
+
+    async def gaps_ms(self, call_id: str) -> list[int]:
+        """In the log's time, from the end of each stream to the first frame of the next."""
+        ends = [
+            record.at
+            for record in await self.records(topics.EVENTS.name, call_id)
+            if isinstance(event := decode(record.value), StreamClosed | StreamLost) and event.call_id == call_id
+        ]
+        begins: dict[str, int] = {}
+        for record in await self.records(topics.MEDIA.name, call_id):
+            frame = unpack_media(record.value)
+            if frame.call_id == call_id and isinstance(frame, MediaReceived):
+                begins.setdefault(frame.stream, record.at)
+        return [begun - ended for ended, begun in zip(ends, list(begins.values())[1:], strict=False)]
 
     async def events(self, call_id: str) -> list[AnyEvent]:
         """Everything on calls.events about a call, believed or not, in the order of the log."""
-        found = [decode(record.value) for record in await self._records(topics.EVENTS.name, call_id)]
+        found = [decode(record.value) for record in await self.records(topics.EVENTS.name, call_id)]
         return [event for event in found if event.call_id == call_id]
 
     async def media(self, call_id: str) -> list[MediaReceived | MediaSpoken]:
         """The call's frames in the order of the log; each once, however often it was appended."""
         found: dict[tuple[str, int], MediaReceived | MediaSpoken] = {}
-        for record in await self._records(topics.MEDIA.name, call_id):
+        for record in await self.records(topics.MEDIA.name, call_id):
             frame = unpack_media(record.value)
             if frame.call_id == call_id:
                 found.setdefault((frame.stream, frame.sequence), frame)
         return list(found.values())
 
-    async def _records(self, topic: str, call_id: str) -> list[Record]:
+    async def records(self, topic: str, call_id: str) -> list[Record]:
+        """The whole partition in which a call is."""
         async with open_log(self.parts.log, now=world.now_ms) as log:
             partition = topics.partition_of(call_id, await log.partitions(topic))
             end, found = await log.end(topic, partition), []
@@ -121,6 +150,10 @@ class Crowd:
             await engine.dispose()
         return shown
 
+    def said_at(self, words: str) -> list[int]:
+        """Which lines of the house's output begin so."""
+        return [number for number, line in enumerate(self.house.said) if line.startswith(words)]
+
     def starts(self, child: str) -> list[int]:
         """The pids of a member, oldest first."""
         return [told["pid"] for told in self._told("process started") if told["child"] == child]
@@ -128,6 +161,14 @@ class Crowd:
     def _told(self, event: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.house.said if line.startswith("{")]
         return [line for line in lines if line.get("event") == event]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def new_visit() -> Visit:

@@ -65,7 +65,7 @@ class Databases:
 def a_server() -> Iterator[LocalPostgres]:
     """A server of one's own, to be ill-treated; skips where there is none."""
     if importlib.util.find_spec("asyncpg") is None:
-        require_or_skip("postgres", "asyncpg is not installed: pip install 'calltape[dev]'")
+        require_or_skip("postgres", "asyncpg is not installed: pip install -e '.[dev]'")
     if problem := missing():
         require_or_skip("postgres", f"{problem}; or name a server with {NAMED}")
     with LocalPostgres() as server:

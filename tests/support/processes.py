@@ -174,9 +174,9 @@ class Place:
         return shown
 
 
-async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
-    """Returns when it is so; looks again and again, at most for PATIENCE_S."""
-    async with asyncio.timeout(PATIENCE_S):
+async def eventually(is_so: Callable[[], Awaitable[bool]], *, patience_s: float = PATIENCE_S) -> None:
+    """Returns when it is so; looks again and again, at most for so long."""
+    async with asyncio.timeout(patience_s):
         while True:
             if await is_so():
                 return

@@ -7,10 +7,12 @@ from eventlog.port import Entry
 from schema.envelope import type_of
 from schema.outbox import OutboxFact
 from schema.registry import decode, unpack_outbox
-from schema.stream import StreamMeasured
-from tests.support.workers import CALL, CallModel
+from schema.stream import StreamDegraded, StreamMeasured
+from schema.turn import AgentChanged, ReplySentence
+from tests.support.workers import CALL, SENTENCE_MS, CallModel
 from workers.appender import Appender
-from workers.callstate import MOST_FACTS, Fact
+from workers.callstate import MOST_FACTS, missed
+from workers.callstate_facts import Fact
 from workers.outbound import Outbound
 
 
@@ -37,7 +39,7 @@ def told(call: CallModel, fact: Fact) -> list[str]:
 def test_what_dialects_can_say_is_kept_in_the_order_of_the_log() -> None:
     call = CallModel().greeted()
     kept = [type_of(fact.event) for fact in call.state.facts]
-    assert kept[:3] == ["call.started", "call.adopted", "reply.started"]
+    assert kept[:4] == ["call.started", "call.adopted", "stream.opened", "reply.started"]
     assert "profile.used" not in kept and "playback.marked" not in kept
     positions = [fact.position for fact in call.state.facts]
     assert positions == sorted(positions)
@@ -111,3 +113,96 @@ def test_a_fact_travels_as_it_is_on_the_log() -> None:
     Outbound(mail).fact(call.state, fact)
     assert decode(mail.facts[0].body) == fact.event
     assert mail.facts[0].position == fact.position
+
+
+# What a stream that opens in the middle is told
+
+
+def confirm(call: CallModel, stream: str = "MZ1") -> None:
+    """The stream has taken everything so far."""
+    measured = StreamMeasured(id=call.new_id(), call_id=CALL, stream=stream, outbox_through=len(call.events))
+    call.say(measured, source=stream)
+    assert not call.state.facts
+
+
+def stands(call: CallModel) -> list[str]:
+    return [type_of(fact.event) for fact in missed(call.state)]
+
+
+def test_of_a_confirmed_call_only_stands_who_answers() -> None:
+    call = CallModel().greeted()
+    confirm(call)
+    assert stands(call) == ["call.started", "reply.started", "reply.finished"]
+
+
+def test_of_an_open_reply_stand_its_turn_and_the_sentences_not_heard() -> None:
+    call = CallModel().greeted()
+    call.says("what can you do", complete=True)
+    call.agent_says("First.", "Second.")
+    call.starts_playing(0)
+    call.marks(0, SENTENCE_MS, last=True)
+    confirm(call)
+    told = [fact.event for fact in missed(call.state)]
+    assert stands(call) == ["call.started", "turn.taken", "reply.started", "reply.sentence", "reply.composed"]
+    assert [event.text for event in told if isinstance(event, ReplySentence)] == ["Second."]
+
+
+def test_after_a_hand_over_stands_the_agent_that_has_the_call() -> None:
+    call = CallModel().greeted()
+    call.says("an estimate please", complete=True)
+    call.hand_over("hero/estimate")
+    call.agent_says("I will connect you.")
+    call.plays()
+    confirm(call)
+    call.decide()
+    confirm(call)
+    assert stands(call)[-1] == "reply.started"
+    changed = next(fact.event for fact in missed(call.state) if isinstance(fact.event, AgentChanged))
+    assert changed.agent == "hero/estimate"
+
+
+def test_a_tool_stands_until_its_answer_begins() -> None:
+    call = CallModel().greeted()
+    call.says("make a note", complete=True)
+    tool = call.call_tool()
+    call.agent_says()
+    call.decide()
+    confirm(call)
+    assert stands(call) == ["call.started", "turn.taken", "reply.started", "tool.called", "reply.finished"]
+    call.return_tool(tool.id)
+    confirm(call)
+    assert stands(call)[-2:] == ["reply.finished", "tool.returned"]
+    call.decide()
+    confirm(call)
+    assert stands(call) == ["call.started", "turn.taken", "reply.started"]
+
+
+def test_nothing_of_a_call_that_has_ended_stands() -> None:
+    call = CallModel().greeted()
+    call.request("hang_up")
+    call.decide()
+    assert call.state.standing == ()
+
+
+def test_what_was_not_confirmed_is_told_after_what_stands_and_once() -> None:
+    call = CallModel().greeted()
+    call.says("what can you do", complete=True)
+    confirm(call)
+    call.agent_says("First.")
+    call.close("peer_lost")
+    call.open("MZ2")
+    positions = [fact.position for fact in missed(call.state)]
+    assert positions == sorted(set(positions))
+    assert stands(call) == [
+        *["call.started", "turn.taken", "reply.started"],
+        *["reply.sentence", "reply.composed", "stream.opened"],
+    ]
+
+
+def test_the_quality_of_a_stream_is_its_own() -> None:
+    call = CallModel().greeted()
+    degraded = StreamDegraded(id=call.new_id(), call_id=CALL, stream="MZ1", ping_ms=1_500, loss=0.0)
+    call.say(degraded, source="MZ1")
+    call.open("MZ2")
+    fact = next(fact for fact in call.state.facts if isinstance(fact.event, StreamDegraded))
+    assert told(call, fact) == ["MZ1"]

@@ -95,6 +95,11 @@ def test_the_schema_knows_every_step() -> None:
     assert schema["$defs"]["Say"]["additionalProperties"] is False
 
 
+def test_the_guides_example_can_be_played() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "scripts.md").read_text(encoding="utf-8")
+    assert len(parse_script(guide.split("\n\n")[2]).steps) == 10
+
+
 @settings(deadline=None)
 @given(st.text())
 def test_no_text_whatever_raises_anything_else(text: str) -> None:

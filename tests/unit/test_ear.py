@@ -294,6 +294,16 @@ def test_a_caller_who_hangs_up_in_mid_word_keeps_that_word() -> None:
     assert room.last("stream.heard").through_ms == 400
 
 
+def test_speech_that_ends_with_the_line_was_voiced_until_there() -> None:
+    room = Room()
+    room.hear(QUIET, 50)
+    room.hear(spoken(1), 25)
+    room.ear.finish()
+    room.stream.settles("buy", 1500)
+    stopped = room.last("speech.stopped")
+    assert (stopped.voiced_ms, stopped.voiced_at) == (1500, BEGAN_AT + 75 * FRAME_MS)
+
+
 def test_the_end_is_said_once() -> None:
     room = Room()
     room.hear(spoken(1), 20)

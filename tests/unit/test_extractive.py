@@ -40,6 +40,14 @@ async def test_a_wish_that_was_taken_back_is_none() -> None:
     assert summary.actions == ()
 
 
+async def test_a_wish_of_no_turn_is_quoted_and_no_action() -> None:
+    line = SpokenLine("t1", "caller", "remind me to walk the dog tonight", taken=False)
+    summary = await SUMMARISER.summarise([line], [])
+    assert summary.actions == ()
+    assert summary.text == "The caller said: remind me to walk the dog tonight."
+    assert summary.cites == ("t1",)
+
+
 async def test_a_tool_that_failed_leaves_the_wish_open() -> None:
     line = _line(1, "make a note to buy milk")
     failed = ToolOutcome("save_item", {"kind": "note", "title": "buy milk"}, False, ("t1",))

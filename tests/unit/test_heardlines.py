@@ -41,7 +41,7 @@ def cleared(index: int, heard_ms: int) -> AnyEvent:
 
 def test_both_sides_are_in_the_order_of_the_log() -> None:
     lines = told(sentence(0), voiced(0), marked(0, 2300, last=True), settled("u", "hello"))
-    assert lines.lines() == (SpokenLine("s0", "agent", TEXT), SpokenLine("u", "caller", "hello"))
+    assert lines.lines() == (SpokenLine("s0", "agent", TEXT), SpokenLine("u", "caller", "hello", taken=False))
 
 
 def test_a_cut_sentence_is_cut_to_its_last_heard_word() -> None:
@@ -70,7 +70,13 @@ def test_a_sentence_of_unknown_length_is_cut_by_its_letters() -> None:
 
 def test_silence_and_noise_are_no_lines_and_typed_text_is() -> None:
     typed = TextTyped(id="t", call_id=CALL, stream="MZ1", text="buy milk")
-    assert told(settled("u", "  "), typed).lines() == (SpokenLine("t", "caller", "buy milk"),)
+    assert told(settled("u", "  "), typed).lines() == (SpokenLine("t", "caller", "buy milk", taken=False),)
+
+
+def test_only_the_lines_of_a_turn_are_taken() -> None:
+    said = told(settled("u1", "make a note"), settled("u2", "to buy milk"), settled("u3", "remind me"))
+    taken = fold(said, TurnTaken(id="t", call_id=CALL, utterances=("u1", "u2"), text="make a note to buy milk"))
+    assert [(line.id, line.taken) for line in taken.lines()] == [("u1", True), ("u2", True), ("u3", False)]
 
 
 def test_a_sentence_said_twice_by_two_owners_is_one_line() -> None:

@@ -27,6 +27,7 @@ from ingest.dialects.base import (
     Repeated,
     Said,
     Typed,
+    Violation,
     Wire,
     Wished,
 )
@@ -47,7 +48,10 @@ from tests.support.dialects import (
 from tests.support.transcripts import Replay, replay, sound, transcripts
 
 SWIFT = Path(__file__).parents[1] / "golden" / "mobile_swift"
-SAID = (Named, Began, Frame, Repeated, MarkEchoed, Typed, Released, Wished, Figures, Answer, Problem, Ended, Ignored)
+SAID = (
+    *(Named, Began, Frame, Repeated, MarkEchoed, Typed, Released, Wished, Figures, Answer, Problem, Ended, Ignored),
+    Violation,
+)
 START = {"type": "start_session", "session_id": "s1", "audio_format": "opus", "sample_rate": 16000, "channels": 1}
 KINDS = sorted({kind for _, kind in TABLE})
 

@@ -311,6 +311,37 @@ def test_an_interrupted_sentence_goes_on_with_the_packet_that_was_cut() -> None:
     assert [act.offset_ms for act in writes] == list(range(40, 400, 20))
 
 
+# When it was heard
+
+
+def _played() -> Playlist:
+    """All of what came so far was played by 400."""
+    playlist = Playlist(pace=Pace(), measure=TELEPHONE)
+    playlist.audio(audio(0, 380, take=5, last=False), 0)
+    for mark in [act.mark for act in playlist.due(0) if isinstance(act, Write)]:
+        playlist.echoed(mark, 400)
+    return playlist
+
+
+def test_a_sentence_that_ran_dry_is_cut_where_it_fell_silent() -> None:
+    (cleared,) = _played().fact(9, interrupted("a"), 30_000) or []
+    assert cleared == Cleared("a", 0, 380, estimated=False, ago_ms=29_600)
+
+
+def test_a_sentence_whose_end_is_told_late_ended_when_it_was_heard() -> None:
+    playlist = _played()
+    playlist.audio(audio(380, 0, take=5, last=True), 30_000)
+    assert playlist.due(30_000) == [Marked("a", 0, 380, True, ago_ms=29_600)]
+
+
+def test_a_sentence_cut_while_it_plays_falls_silent_now() -> None:
+    playlist = _played()
+    playlist.audio(audio(380, 800, take=5, last=True), 1_000)
+    playlist.due(1_000)
+    clear, cleared = playlist.fact(9, interrupted("a"), 1_300) or []
+    assert (clear, cleared) == (Clear(), Cleared("a", 0, 680, estimated=True, ago_ms=0))
+
+
 # A peer that echoes nothing
 
 

@@ -81,9 +81,14 @@ class TestAnUpload:
 class Wire:
     """A dialect and what it said to the other end."""
 
-    def __init__(self, length_ms: int = 0) -> None:
+    def __init__(self, length_ms: int = 0, *, is_opened: bool = True) -> None:
         self.dialect = TurnsDialect(BEGAN, (Typed("hello"),), length_ms=length_ms)
         self.said: list[Any] = []
+        if is_opened:
+            self.open()
+
+    def open(self) -> None:
+        self.fact("stream.opened", door="turns", mailbox=0)
 
     def fact(self, kind: str, **given_: Any) -> None:
         usual: dict[str, Any] = {
@@ -122,6 +127,28 @@ class TestAnAnswer:
         assert (reply.transcript, reply.response, bytes(reply.audio)) == (["hello"], ["Good day."], b"Good day.")
         assert reply.agent == "hero/job"
         assert wire.said == [DONE]
+
+    def test_is_none_to_what_was_asked_before(self) -> None:
+        wire = Wire(is_opened=False)
+        wire.fact("turn.taken", utterances=("u0",), text="earlier")
+        wire.fact("tool.called", id="t0", reply="r0")
+        wire.fact("reply.started", id="r0", why="turn")
+        wire.fact("reply.sentence", reply="r0", text="An earlier answer.")
+        wire.fact("reply.finished", reply="r0")
+        wire.fact("agent.changed", agent="hero/job")
+        wire.fact("engine.changed", port="tts", name="x", state="none")
+        wire.open()
+        assert wire.said == []
+        wire.fact("turn.taken", utterances=("u1",), text="hello")
+        wire.answer("r1", "Good day.")
+        reply = wire.dialect.reply
+        assert (reply.transcript, reply.response, reply.unavailable) == (["hello"], ["Good day."], "")
+        assert wire.said == [DONE]
+
+    def test_of_a_call_that_was_over_before_is_its_end(self) -> None:
+        wire = Wire(is_opened=False)
+        wire.fact("call.ended", reason="agent_goodbye")
+        assert (wire.said, wire.dialect.reply.ended) == ([DONE], "agent_goodbye")
 
     def test_waits_for_what_tools_return(self) -> None:
         wire = Wire()

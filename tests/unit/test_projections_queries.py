@@ -160,6 +160,11 @@ async def test_showing_a_call_has_the_keys_that_people_rely_on(engine: AsyncEngi
             "heard": 1800,
             "barge_in": 12,
         },
+        "engines": {
+            "stt": {"engine": "pocketsphinx", "model": "notes"},
+            "agent": {"engine": "rules", "model": "notes"},
+            "tts": {"engine": "espeak", "model": "en-us"},
+        },
     }
     assert [(line["speaker"], line["text"]) for line in shown["transcript"]] == [
         ("agent", "Hello, what can I do for you?"),

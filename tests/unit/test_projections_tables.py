@@ -177,6 +177,30 @@ def test_barge_in_counts_from_the_speech_that_caused_it_to_silence(database: Dat
     assert (row["interrupted"], row["interrupted_why"], row["barge_in"]) == (True, "barge_in", 17)
 
 
+def test_barge_in_ends_with_the_silence_though_the_log_was_told_late(database: Database, tape: Tape) -> None:
+    reply = an_exchange(tape, "buy milk", "I will.")
+    speech = tape.say("speech.started", after_ms=700)
+    tape.say("reply.interrupted", reply=reply.id, cause=speech.id, after_ms=5)
+    at_ms = tape.at - BEGAN_AT - 400 + 12  # the stream opened 400 ms into the call
+    tape.say("playback.cleared", reply=reply.id, at_ms=at_ms, after_ms=30_000)
+    (row,) = rows(database, tape, tables.replies)
+
+    assert row["barge_in"] == 17
+
+
+@pytest.mark.parametrize(("at_ms", "expected"), [(700, (500, 1_100)), (0, (5_400, 6_000))])
+def test_a_line_stands_where_its_stream_says_or_else_the_log(
+    database: Database, tape: Tape, at_ms: int, expected: tuple[int, int]
+) -> None:
+    """An older ingest says no time of its own."""
+    tape.say("reply.sentence", reply="r", text="one two")
+    tape.say("playback.started", reply="r", at_ms=at_ms and 100, after_ms=5_000)
+    tape.say("playback.marked", reply="r", heard_ms=600, last=True, at_ms=at_ms, after_ms=600)
+    line = a_line(database, tape)
+
+    assert (line["start_ms"], line["end_ms"]) == expected
+
+
 def test_a_false_interruption_is_none_in_the_end(database: Database, tape: Tape) -> None:
     reply = an_exchange(tape, "buy milk", "I will.")
     speech = tape.say("speech.started")

@@ -73,6 +73,16 @@ def test_what_goes_out_may_be_in_another_format() -> None:
     assert likeness(sweep(420, 16000), right[100 * 32 :], 16000)[0] > 0.9
 
 
+def test_what_was_written_ahead_and_then_cut_is_not_in_the_recording() -> None:
+    plan = replace(opened(encoding="mulaw", sample_rate=8000), cuts={"s:r:0": (Cut(250, 200),)})
+    ahead = [
+        MediaSpoken(call_id=CALL, stream="s", sequence=n, ms=ms, payload=payload, reply="r", sentence=0, offset_ms=ms)
+        for n, (ms, payload) in enumerate(payloads(AudioFormat("mulaw", 8000), ms=800), start=1)
+    ]
+    _, right = lay_out(plan, ahead)
+    assert len(right) // 16 == 200
+
+
 def test_packets_that_were_cut_are_not_in_the_recording() -> None:
     plan = replace(opened(encoding="opus", sample_rate=16000), cuts={"s:r:0": (Cut(200, 130),)})
     _, right = lay_out(plan, spoken(payloads(AudioFormat("opus", 16000))))

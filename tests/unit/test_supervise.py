@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+from types import SimpleNamespace
+
 import pytest
 
+from calltape.keeper import LEAVING
+from calltape.lifetime import Lifetime
 from calltape.settings import environment
 from calltape.supervise import Keeper, Post, counted, listen, metrics_line, posts
 from calltape.terminal import Refused
@@ -59,7 +66,7 @@ def test_any_port_becomes_one_port_that_is_held_before_the_doors_first_open() ->
     with listen(settings.host, settings.port) as listening:
         (door, *workers) = posts(settings, counted("", settings), listening, dev=True)
         assert door.settings["port"] == listening.getsockname()[1]
-        assert door.arguments == ("ingest", "--dev", "--listen-fd", str(listening.fileno()))
+        assert door.arguments == ("ingest", "--dev", "--listen-fd", str(listening.fileno()), "--kept")
     assert {post.settings["metrics_port"] for post in workers} == {0}
 
 
@@ -88,6 +95,26 @@ async def test_a_process_that_never_comes_up_is_given_up() -> None:
     await keeper.run()
     assert gave_up == ["worker"]
     assert "worker could not be started (3 times, exit code 2)" in keeper.failure
+
+
+async def test_a_door_with_a_keeper_that_is_told_to_end_says_so_and_goes_on_until_it_is_told_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loop, said = asyncio.get_running_loop(), ""
+    house = SimpleNamespace(failed=loop.create_future())
+    spending = asyncio.create_task(Lifetime(is_kept=True).spend(house))  # type: ignore[arg-type]
+    await asyncio.sleep(0)  # it listens for signals
+    try:
+        async with asyncio.timeout(5):
+            os.kill(os.getpid(), signal.SIGTERM)
+            while LEAVING not in said:
+                await asyncio.sleep(0)
+                said += capsys.readouterr().out
+            assert not spending.done()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await spending
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 async def test_who_is_not_manned_yet_can_be_stopped() -> None:

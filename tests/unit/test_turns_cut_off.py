@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from schema.call import CallStarted, HistoryLine
 from schema.turn import TimerRang
 from tests.support.workers import CALL, CallModel
 from workers.agents import CallerSaid
@@ -220,3 +221,155 @@ def test_a_successor_asks_in_the_same_words() -> None:
     call.adopt("conversation:b:1")
     call.decide()
     assert call.reply.asks_again and call.reply.generation == 2
+
+
+def asked(*texts: str) -> CallModel:
+    """A caller who has just been asked something and has not answered."""
+    call = CallModel().greeted()
+    call.says("remind me to pay the rent on monday")
+    call.agent_says(*(texts or ("I will remind you to pay the rent.", "Is that right?")))
+    call.plays()
+    call.decide()
+    return call
+
+
+def comes_back(call: CallModel, reason: str = "restart") -> CallModel:
+    """The line goes, and the next one opens."""
+    call.close(reason)
+    call.heard()
+    call.decide()
+    call.open("MZ2")
+    call.decide()
+    return call
+
+
+def timers(call: CallModel) -> list[str]:
+    return [wait.name for wait in call.waits()]
+
+
+@pytest.mark.parametrize("reason", ["restart", "peer_lost", "lost"])
+def test_who_owes_an_answer_when_the_line_goes_is_asked_the_question_again(reason: str) -> None:
+    call = comes_back(asked(), reason)
+    opened_at = call.now
+    wait = call.ring()
+    assert wait is not None and (wait.name, wait.until) == ("cut_off", opened_at + 1200)
+    assert call.names()[-2:] == ["timer.rang", "reply.started"]
+    assert (call.reply.why, call.reply.in_answer_to) == ("prompt", call.last("timer.rang").id)
+    assert call.reply.question == "Is that right?"
+
+
+def test_the_death_of_a_door_after_a_question_has_it_asked_again() -> None:
+    call = asked()
+    call.open("MZ2")
+    call.decide()
+    call.ring()
+    assert call.reply.question == "Is that right?"
+
+
+def test_a_question_is_asked_again_once_a_line_and_is_no_prompt_for_silence() -> None:
+    call = comes_back(asked())
+    call.ring()
+    assert call.talk.prompts == 0
+    call.agent_says("Is that right?")
+    call.plays("MZ2")
+    call.decide()
+    assert "cut_off" not in timers(call)
+    call.ring()
+    assert call.talk.prompts == 1 and not call.reply.asks_again
+
+
+def test_who_answers_on_the_next_line_is_not_asked_again() -> None:
+    call = comes_back(asked())
+    call.starts_speaking("MZ2")
+    call.now += 900
+    call.pauses(300, "MZ2")
+    call.settles("yes that is right", stream="MZ2")
+    call.stops_speaking("MZ2")
+    call.decide()
+    assert call.last("turn.taken").text == "yes that is right"
+    assert call.reply.why == "turn" and not call.reply.asks_again
+
+
+def test_an_answer_that_hearing_understood_late_is_answered_and_nothing_is_asked_again() -> None:
+    call = asked()
+    call.starts_speaking()
+    call.now += 900
+    call.pauses(300)
+    call.settles("yes that is right")
+    call.close("restart")
+    call.stops_speaking()
+    call.heard()
+    call.decide()
+    call.open("MZ2")
+    call.decide()
+    call.pass_time(2000)
+    assert call.last("turn.taken").text == "yes that is right" and not call.reply.asks_again
+
+
+def test_who_began_to_answer_just_before_the_line_went_is_asked_to_say_it_again() -> None:
+    """Hearing is a moment behind: the log has the end of the line before the beginning of the words on it."""
+    call = asked()
+    call.close("restart")
+    call.starts_speaking()
+    call.settles("yes", complete=True)
+    call.stops_speaking()
+    call.heard()
+    call.decide()
+    call.open("MZ2")
+    call.decide()
+    call.ring()
+    assert call.last("turn.taken").text == "yes"
+    assert call.reply.asks_again and not call.reply.question
+
+
+@pytest.mark.parametrize("texts", [("I made a note.",), ("Is that right?", "Take your time.")])
+def test_what_was_no_question_is_not_said_again(texts: tuple[str, ...]) -> None:
+    call = comes_back(asked(*texts))
+    call.pass_time(5000)
+    assert call.count("reply.started") == 2, "the greeting and the answer"
+
+
+def test_a_question_that_was_not_heard_to_its_end_goes_on_and_is_not_asked_again() -> None:
+    call = CallModel().greeted()
+    call.says("remind me to pay the rent on monday")
+    call.agent_says("Is that right?")
+    call.starts_playing()
+    call.close("restart")
+    call.open("MZ2")
+    call.decide()
+    assert call.reply.generation == 2
+    call.plays("MZ2")
+    call.decide()
+    assert "silence" in timers(call) and "cut_off" not in timers(call)
+
+
+@pytest.mark.parametrize("reason", ["stop", "ended"])
+def test_whoever_wanted_the_end_is_not_asked_again(reason: str) -> None:
+    call = asked()
+    call.close(reason)
+    assert not call.talk.lost
+
+
+def test_what_was_asked_before_the_call_is_not_asked_again_on_its_first_line() -> None:
+    call = CallModel()
+    history = (HistoryLine(speaker="agent", text="Is that right?"),)
+    call.say(CallStarted(id=call.new_id(), call_id=CALL, channel="app", history=history), source="app")
+    call.adopt()
+    call.open("MZ1")
+    call.decide()
+    assert not call.talk.cut and call.reply.why == "greeting"
+
+
+def test_a_whole_answer_that_was_understood_after_the_line_went_is_answered() -> None:
+    call = asked()
+    call.close("restart")
+    call.starts_speaking()
+    call.pauses(300)
+    call.settles("yes that is right")
+    call.stops_speaking()
+    call.heard()
+    call.decide()
+    call.open("MZ2")
+    call.decide()
+    call.pass_time(2000)
+    assert call.last("turn.taken").text == "yes that is right" and not call.reply.asks_again

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from audio.resample import Resampler
+from schema.extras import install
 from workers.engines.child import Message, serve
 
 AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -78,7 +79,7 @@ def _main() -> None:
             try:
                 voice = Voice()
             except (ImportError, OSError, RuntimeError) as problem:
-                reply({"ready": False, "error": f"espeak-ng cannot run ({problem}): pip install 'calltape[demo]'"})
+                reply({"ready": False, "error": f"espeak-ng cannot run ({problem}): {install('demo')}"})
             else:
                 reply({"ready": True})
         elif voice is not None:

@@ -50,7 +50,10 @@ class Extractive:
     def _unconfirmed(
         self, lines: Sequence[SpokenLine], caller: Sequence[SpokenLine], tools: Sequence[ToolOutcome]
     ) -> tuple[ActionFound, ...]:
-        """Wishes the caller voiced that no tool fulfilled, unless the caller took them back."""
+        """Wishes the caller voiced that no tool fulfilled, unless the caller took them back.
+
+        A line of no turn is no wish: the call ended before anybody knew that the sentence did.
+        """
         cited = {cite for outcome in tools if outcome.ok for cite in outcome.cites}
         done = {outcome.arguments.get("title", "") for outcome in tools if outcome.ok}
         found: dict[str, ActionFound] = {}
@@ -61,7 +64,7 @@ class Extractive:
                 continue
             if match.intent.kind in ("no", "cancel"):
                 found.pop(latest, None)
-            elif match.intent.kind == "action":
+            elif match.intent.kind == "action" and line.taken:
                 action = _wish(match, line)
                 latest = action.title if action else ""
                 if action and line.id not in cited and action.title not in done:

@@ -11,13 +11,13 @@ import asyncio
 import audioop
 import hashlib
 import itertools
-import math
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
 from workers.engines.child import Child, Message
+from workers.engines.pocketsphinx_belief import SETTINGS, believed, confidence_of
 from workers.engines.port import (
     EngineError,
     Failed,
@@ -38,11 +38,8 @@ LONGEST_MS = 60_000  # of one utterance; longer speech is settled at this point
 INTERIM_MS = 350  # of new audio before the next guess
 AHEAD_MS = 120  # of quiet before decoding ahead of the pause
 QUIET_DB = 15.0  # below the utterance's loudest
-# Natural log of the grammar's path against any sounds at all, times 1000 per frame of 10 ms, and the share of loud
-# sound that lies in no word. Fitted on telephone speech from espeak-ng (benchmarks/sentences/tune.yaml): at even odds
-# four in five sentences of the grammar are believed, and one in ten that was forced into it.
-FITTING, SPREAD, PASSED_OVER_WEIGHT = -1.93, 0.27, 9.5
-ACCEPTED = 0.5
+# What a guess needs to be told: the first sound of a sentence is taken for any short answer.
+TELLING_WORDS, TELLING_MS = 2, 800
 
 
 class PocketSphinx:
@@ -86,7 +83,7 @@ class PocketSphinx:
 
     def made_by(self, request: HearingRequest) -> MadeBy:
         settings = f"{request.language}|{request.grammar}|{request.complete_ms}|{request.incomplete_ms}"
-        settings += f"|{FITTING}|{SPREAD}|{ACCEPTED}"
+        settings += f"|{SETTINGS}"
         return MadeBy("pocketsphinx", "en-us-5.0.4", hashlib.sha256(settings.encode()).hexdigest()[:16])
 
     def open(self, request: HearingRequest, emit: Callable[[Heard], None]) -> Utterances:
@@ -202,7 +199,8 @@ class Utterances:
         self._pending, self._answer, self._guessing = True, None, guess
         question = {"do": "hear", "id": self._caller_id, "utterance": self._latest, "pcm": bytes(self._audio)}
         question |= {"name": self._name, "grammar": self._request.grammar, "sample_rate": self._request.sample_rate}
-        question["guess"] = guess
+        # What goes on, or ended before a pause, is broken off where it was cut.
+        question |= {"guess": guess, "broken": guess or (self._finishing and not self._silence_ms)}
         self._child.send(question)
 
     def _heard(self, answer: Message | None) -> None:
@@ -225,13 +223,18 @@ class Utterances:
         confidence = confidence_of(answer)
         if self._guessing:
             # Good enough to show; never to settle: the pause asks again.
-            if answer["text"] and not self._silence_ms and not self._finishing:
+            if self._is_telling(answer["text"]) and not self._silence_ms and not self._finishing:
                 self._tell(Interim(answer["text"], confidence))
             return
-        complete = bool(answer["complete"]) and confidence >= ACCEPTED
+        complete = bool(answer["complete"]) and believed(answer, confidence)
         enough_ms = self._request.complete_ms if complete else self._request.incomplete_ms
         if self._finishing or self._silence_ms >= enough_ms:
             self._settle(answer, confidence, complete)
+
+    def _is_telling(self, text: str) -> bool:
+        assert self._began_ms is not None
+        spoken_ms = self._from_ms + self._asked_bytes // self._bytes_ms - self._began_ms
+        return len(text.split()) >= TELLING_WORDS or bool(text and spoken_ms >= TELLING_MS)
 
     def _settle(self, answer: Message, confidence: float, complete: bool) -> None:
         assert self._began_ms is not None
@@ -240,16 +243,16 @@ class Utterances:
         # Nothing loud came since the question: all of it was heard, and a faint last sound begins no next utterance.
         heard_bytes = len(self._audio) if self._ahead else self._asked_bytes
         through_ms = at + heard_bytes // self._bytes_ms
-        believed = confidence >= ACCEPTED
+        is_believed = believed(answer, confidence)
         settled = Settled(
-            text=answer["text"] if believed else "",
+            text=answer["text"] if is_believed else "",
             confidence=confidence,
             start_ms=words[0].start_ms if words else self._began_ms,
             end_ms=min(words[-1].end_ms, through_ms) if words else through_ms,
             through_ms=through_ms,
             complete=complete if self._request.grammar else None,
-            alternatives=() if believed or not answer["text"] else (answer["text"],),
-            words=words if believed else (),
+            alternatives=() if is_believed or not answer["text"] else (answer["text"],),
+            words=words if is_believed else (),
         )
         del self._audio[:heard_bytes]
         self._from_ms, self._began_ms, self._answer, self._silence_ms = through_ms, None, None, 0
@@ -266,17 +269,6 @@ class Utterances:
         if not self._closed:
             self._tell(Failed(error))
             self.close()
-
-
-def confidence_of(answer: Message) -> float:
-    """0..1: how well the grammar's words explain the sound, against any sounds at all."""
-    if not answer["text"]:
-        return 0.0
-    if "garbage" not in answer:
-        return 0.6  # the bundled language model's own probabilities say little
-    distance = (answer["score"] - answer["garbage"]) * 1000 / max(answer["frames"], 1)
-    exponent = (distance - FITTING) / SPREAD - answer["passed_over"] * PASSED_OVER_WEIGHT
-    return 1 / (1 + math.exp(-max(-30.0, min(30.0, exponent))))
 
 
 def grammar_words(jsgf: str) -> set[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import soxr
 
+from schema.extras import install
 from workers.engines.automaton import Automaton, compile_jsgf
 from workers.engines.child import Message, serve
 
@@ -28,6 +29,13 @@ LOUD_DB = 20.0  # below the utterance's loudest frames: no silence
 SAMPLE_RATE = 16000  # what the bundled model was trained on; it fails at 8000
 NOISE = 8.0  # standard deviation, of 16 bits
 MAX_GRAMMARS = 64  # a profile change brings a new one; the oldest is dropped
+# A sentence need not be finished. Without ends inside it the decoder invents one: words in no time at all. What ends
+# in a pause is mostly whole, so an end inside costs much there; what does not is mostly broken off, may stop in the
+# middle of a word (its first sounds, at least two: a single one is in everything), and is never worth a squeezed word.
+PAUSED_INSIDE, BROKEN_INSIDE, BROKEN_WORD = 1e-19, 1e-7, 1e-9  # probabilities
+FEWEST_SOUNDS = 2
+PART = "~"  # before the sounds of a word that was broken off
+SQUEEZED_FRAMES = 5.0  # a sound, of 10 ms; the model cannot go below 3, and spoken words take 6 or more
 
 
 class Ear:
@@ -45,29 +53,44 @@ class Ear:
 
     def load(self, name: str, grammar: str) -> None:
         """Get ready for this grammar before its first utterance comes."""
-        self._search(name, grammar)
+        self._search(name, grammar, broken=False)
         if grammar:
             self._load_garbage()
 
-    def hear(self, pcm: bytes, name: str, grammar: str, *, guess: bool = False) -> Message:
+    def hear(self, pcm: bytes, name: str, grammar: str, *, broken: bool = False, guess: bool = False) -> Message:
         """The best words for one utterance (s16le, 16 kHz), their score, and what speaks against them.
 
-        `garbage` is the score of any sounds at all; `passed_over` the share of loud frames taken for silence. A `guess`
-        goes without both: it is for an utterance that still goes on, and in a hurry.
+        `broken`: it does not end in a pause. `garbage` is the score of any sounds at all; `passed_over` the
+        share of loud frames taken for silence. A `guess` goes without both: it is for an utterance that still goes on.
         """
-        search = self._search(name, grammar)
+        search = self._search(name, grammar, broken)
         pcm, from_frame = trimmed(pcm)
-        score, text, words, frames = self._decode(search, pcm)
-        found: Message = {"text": text, "score": score, "words": words, "frames": frames, "complete": False}
-        if grammar and text and not guess:
-            found["complete"] = self._grammars[search].accepts(text)
-            found["passed_over"] = passed_over(pcm, words)
+        score, sounds, frames = self._decode(search, pcm)
+        words = [part for part in sounds if not part[0].startswith(PART)]
+        complete = bool(grammar) and words == sounds and self._grammars[name].accepts(_text(words))
+        if grammar and not complete:
+            words = self._unsqueezed(words)
+        found: Message = {"text": _text(words), "score": score, "frames": frames, "complete": complete and not guess}
+        if grammar and words and not guess:
+            found["passed_over"] = passed_over(pcm, sounds)
             self._load_garbage()
             found["garbage"] = self._decode(GARBAGE, pcm)[0]
         found["words"] = [[word, start + from_frame, end + from_frame] for word, start, end in words]
         return found
 
-    def _search(self, name: str, grammar: str) -> str:
+    def _unsqueezed(self, words: list[list[Any]]) -> list[list[Any]]:
+        """Without the last words that were said in no time: the grammar wanted them, the caller did not say them."""
+        last = len(words)
+        while last and words[last - 1][2] - words[last - 1][1] + 1 <= SQUEEZED_FRAMES * self._sounds(
+            words[last - 1][0]
+        ):
+            last -= 1
+        return words[:last]
+
+    def _sounds(self, word: str) -> int:
+        return len((self._decoder.lookup_word(word) or "").split())
+
+    def _search(self, name: str, grammar: str, broken: bool) -> str:
         if not grammar:
             if FREE not in self._loaded:
                 self._decoder.add_lm_file(FREE, f"{self._model}/en-us/en-us.lm.bin")
@@ -75,22 +98,43 @@ class Ear:
             return FREE
         if name not in self._grammars:
             while len(self._grammars) >= MAX_GRAMMARS:
-                self._decoder.remove_search(oldest := next(iter(self._grammars)))
+                oldest = next(iter(self._grammars))
+                self._decoder.remove_search(oldest)
+                self._decoder.remove_search(_broken(oldest))
                 del self._grammars[oldest]
             automaton = compile_jsgf(grammar)
-            end = automaton.states  # one final state, where every sentence's end leads
-            arcs = [(source, target, 1.0, word) for source, word, target in automaton.arcs]
-            ends = [(state, end, 1.0) for state in sorted(automaton.finals)]
-            self._decoder.add_fsg(name, self._decoder.create_fsg(name, 0, end, [*arcs, *ends]))
+            self._add(name, automaton, PAUSED_INSIDE, [])
+            self._add(_broken(name), automaton, BROKEN_INSIDE, self._broken_words(automaton))
             self._grammars[name] = automaton
-        return name
+        return _broken(name) if broken else name
+
+    def _add(self, name: str, automaton: Automaton, inside: float, broken: list[tuple[int, str]]) -> None:
+        """A search for the automaton's sentences, and for their beginnings at the price of `inside`."""
+        end = automaton.states  # one final state, where every end leads
+        arcs: list[tuple[Any, ...]] = [(source, target, 1.0, word) for source, word, target in automaton.arcs]
+        arcs += [(source, end, BROKEN_WORD, part) for source, part in broken]
+        reached = {target for _, _, target in automaton.arcs} | automaton.finals
+        arcs += [(state, end, 1.0 if state in automaton.finals else inside) for state in sorted(reached)]
+        self._decoder.add_fsg(name, self._decoder.create_fsg(name, 0, end, arcs))
+
+    def _broken_words(self, automaton: Automaton) -> list[tuple[int, str]]:
+        """The beginnings of every word, where it may be said; the dictionary learns them."""
+        found: dict[tuple[int, str], None] = {}
+        for source, word, _ in automaton.arcs:
+            sounds = (self._decoder.lookup_word(word) or "").split()
+            for count in range(FEWEST_SOUNDS, len(sounds)):
+                part = PART + "_".join(sounds[:count])
+                if self._decoder.lookup_word(part) is None:
+                    self._decoder.add_word(part, " ".join(sounds[:count]), False)
+                found[source, part] = None
+        return list(found)
 
     def _load_garbage(self) -> None:
         if GARBAGE not in self._loaded:
             self._decoder.add_allphone_file(GARBAGE, f"{self._model}/en-us/en-us-phone.lm.bin")
             self._loaded.add(GARBAGE)
 
-    def _decode(self, search: str, pcm: bytes) -> tuple[float, str, list[list[Any]], int]:
+    def _decode(self, search: str, pcm: bytes) -> tuple[float, list[list[Any]], int]:
         decoder = self._decoder
         decoder.activate_search(search)
         decoder.start_utt()
@@ -98,9 +142,9 @@ class Ear:
         decoder.end_utt()
         best = decoder.hyp()
         if best is None or best.score <= 0:
-            return -math.inf, "", [], decoder.n_frames()
+            return -math.inf, [], decoder.n_frames()
         words = [[_plain(part.word), part.start_frame, part.end_frame] for part in decoder.seg() if _is_word(part.word)]
-        return math.log(best.score), best.hypstr, words, decoder.n_frames()
+        return math.log(best.score), words, decoder.n_frames()
 
 
 def resample_whole(pcm: bytes, sample_rate: int) -> bytes:
@@ -154,6 +198,14 @@ def _is_word(name: str) -> bool:
     return not name.startswith(("<", "[", "(", "+"))
 
 
+def _broken(name: str) -> str:
+    return f"{name} broken off"
+
+
+def _text(words: list[list[Any]]) -> str:
+    return " ".join(word for word, _, _ in words)
+
+
 def _plain(name: str) -> str:
     return name.partition("(")[0]  # "the(2)" is a second pronunciation
 
@@ -162,7 +214,8 @@ def _hear(ear: Ear, message: Message, reply: Callable[[Message], None]) -> None:
     answer = {"id": message["id"], "utterance": message["utterance"]}
     try:
         pcm = resample_whole(message["pcm"], message["sample_rate"])
-        reply({**answer, **ear.hear(pcm, message["name"], message["grammar"], guess=message["guess"])})
+        how = {"broken": message["broken"], "guess": message["guess"]}
+        reply({**answer, **ear.hear(pcm, message["name"], message["grammar"], **how)})
     except (RuntimeError, ValueError) as problem:
         reply({**answer, "error": f"the grammar or the audio was refused: {problem}"})
 
@@ -176,7 +229,7 @@ def _main() -> None:
             try:
                 ear = Ear()
             except (ImportError, OSError, RuntimeError) as problem:
-                reply({"ready": False, "error": f"pocketsphinx cannot run ({problem}): pip install 'calltape[demo]'"})
+                reply({"ready": False, "error": f"pocketsphinx cannot run ({problem}): {install('demo')}"})
             else:
                 reply({"ready": True})
         elif ear is not None and message["do"] == "load":

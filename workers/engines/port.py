@@ -204,6 +204,7 @@ class SpokenLine:
     id: str
     speaker: str  # caller | agent
     text: str
+    taken: bool = True  # False: the caller's, and of no turn; the call ended first, perhaps in mid-sentence
 
 
 class Summariser(Protocol):
