@@ -118,6 +118,7 @@ class Talk(msgspec.Struct, frozen=True):
     language: str = ""
     started_at: int = 0
     stream: str = ""  # the open stream; empty: none
+    door_at: int = 0  # when its door last gave a sign of life: its opening, or a measurement (every five seconds)
     take: int = 0  # position of the last adoption, start or resumption of a reply
     adopted: int = 0  # position of the last adoption by a conversation
 

@@ -234,7 +234,10 @@ def waits(talk: Talk) -> tuple[Wait, ...]:
         if talk.speaking and talk.silence_ms == 0 and not talk.long_enough and rules.interruptible:
             found.append(Wait("barge_in", talk.spoke_at + rules.min_voiced_ms))
         if reply.composed and reply.sentences:
-            found.append(Wait("playback", reply.touched_at + _unheard_ms(talk, reply) + rules.playback_slack_ms))
+            heard_at = reply.touched_at + _unheard_ms(talk, reply)
+            # A door that died before has played nothing of it: the next stream does.
+            if talk.door_at >= heard_at:
+                found.append(Wait("playback", heard_at + rules.playback_slack_ms))
     if reply is not None and reply.interrupted and not _is_silent(talk, reply):
         found.append(Wait("cleared", reply.interrupted_at + rules.clear_ms))
     if reply is not None and reply.interrupted == "barge_in" and not (talk.speaking or talk.wordless):

@@ -103,7 +103,14 @@ def _stream_opened(talk: Talk, event: stream.StreamOpened, position: int, at: in
     if talk.lost and not talk.cut and (question := _unanswered(talk)):
         talk = replace(talk, cut=True, cut_paused=False, question=question)
     return replace(
-        talk, stream=event.stream, quiet_at=at, released=False, released_frames=None, gapped=False, lost=False
+        talk,
+        stream=event.stream,
+        door_at=at,
+        quiet_at=at,
+        released=False,
+        released_frames=None,
+        gapped=False,
+        lost=False,
     )
 
 
@@ -225,7 +232,10 @@ def _turn_released(talk: Talk, event: stream.TurnReleased, position: int, at: in
 
 def _stream_measured(talk: Talk, event: stream.StreamMeasured, position: int, at: int) -> Talk:
     """A client that let go of its turn may send nothing for as long as it likes; once it sends, silence counts."""
-    if not talk.released or event.stream != talk.stream:
+    if event.stream != talk.stream:
+        return talk
+    talk = replace(talk, door_at=at)
+    if not talk.released:
         return talk
     if talk.released_frames is None:
         return replace(talk, released_frames=event.frames)

@@ -102,5 +102,5 @@ def test_what_opus_cannot_do_is_refused(sample_rate: int, given: dict[str, int])
 
 def test_without_pyav_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(CodecMissingError, match=r"calltape\[apps\]"):
+    with pytest.raises(CodecMissingError, match=r"pip install -e '\.\[apps\]'"):
         OpusDecoder(16000)

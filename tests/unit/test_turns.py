@@ -504,8 +504,19 @@ def test_words_before_a_gap_are_answered_when_the_caller_says_no_more() -> None:
 
 def test_a_reply_whose_marks_never_come_is_believed_to_have_been_played() -> None:
     call = answering()
-    call.pass_time(2 * 2000 + 5001)
+    call.pass_time(2 * 2000)
+    call.measure(frames=400)
+    call.pass_time(5001)
     assert call.names()[-1] == "reply.finished"
+
+
+def test_a_reply_whose_door_was_dead_meanwhile_is_played_on_the_next_stream() -> None:
+    call = answering()
+    call.pass_time(30_000)
+    assert call.names()[-1] == "stream.lost"
+    call.open("MZ2")
+    call.decide()
+    assert call.names()[-1] == "reply.resumed"
 
 
 def test_a_slow_voice_is_waited_for() -> None:
