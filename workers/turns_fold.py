@@ -149,6 +149,9 @@ def _unanswered(talk: Talk) -> str:
 
 
 def _speech_started(talk: Talk, event: speech.SpeechStarted, position: int, at: int) -> Talk:
+    # Hearing is a moment behind: words on a line that has gone were cut off by its end. Who speaks on the next one may go
+    # on, or be heard without a word: that is known when it is settled.
+    is_late = event.stream != talk.stream
     return replace(
         talk,
         speaking=True,
@@ -162,11 +165,10 @@ def _speech_started(talk: Talk, event: speech.SpeechStarted, position: int, at: 
         released=False,
         released_frames=None,
         gapped=False,
-        # Hearing is a moment behind: words on a line that has gone were cut off by its end.
-        cut=event.stream != talk.stream,
-        cut_paused=False,
+        cut=talk.cut or is_late,
+        cut_paused=talk.cut_paused and not is_late,
         cut_due="",
-        question="",
+        question="" if is_late else talk.question,
     )
 
 
@@ -206,7 +208,8 @@ def _transcript_settled(talk: Talk, event: speech.TranscriptSettled, position: i
         return replace(talk, words=0, wordless=True, quiet_at=at, gapped=False)
     voiced_at = event.voiced_at or talk.voiced_at
     utterance = Utterance(event.id, text, "speech", at, event.complete, voiced_at)
-    return replace(talk, said=(*talk.said, utterance), words=0, voiced_at=voiced_at, wordless=False)
+    cut = talk.cut and event.stream != talk.stream
+    return replace(talk, said=(*talk.said, utterance), words=0, voiced_at=voiced_at, wordless=False, cut=cut)
 
 
 def _stream_heard(talk: Talk, event: speech.StreamHeard, position: int, at: int) -> Talk:

@@ -56,6 +56,22 @@ def test_who_was_cut_off_before_any_word_was_understood_is_asked_too() -> None:
     assert (call.reply.why, call.reply.in_answer_to) == ("prompt", call.last("timer.rang").id)
 
 
+def test_a_sound_without_words_on_the_next_line_is_not_the_rest() -> None:
+    """The end of the sentence that was cut, for instance: too short to be understood."""
+    call = cut_off()
+    hears_the_rest(call)
+    call.open("MZ2")
+    call.decide()
+    call.starts_speaking("MZ2")
+    call.settles("", stream="MZ2")
+    call.stops_speaking("MZ2")
+    call.decide()
+    quiet_at = call.now
+    wait = call.ring()
+    assert wait is not None and wait.name == "cut_off" and wait.until <= quiet_at + 1200
+    assert call.reply.asks_again
+
+
 def test_a_complete_utterance_is_answered_and_nobody_asks() -> None:
     call = cut_off(silence_ms=300)
     hears_the_rest(call, "make a note", complete=True)
