@@ -149,8 +149,8 @@ def _unanswered(talk: Talk) -> str:
 
 
 def _speech_started(talk: Talk, event: speech.SpeechStarted, position: int, at: int) -> Talk:
-    # Hearing is a moment behind: words on a line that has gone were cut off by its end. Who speaks on the next one may go
-    # on, or be heard without a word: that is known when it is settled.
+    # Hearing is a moment behind: words on a line that has gone were cut off by its end. Who speaks on the next one may
+    # go on, or be heard without a word: that is known when it is settled.
     is_late = event.stream != talk.stream
     return replace(
         talk,
