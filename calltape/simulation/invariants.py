@@ -193,7 +193,8 @@ def _carrier(tape: Tape) -> Iterator[str]:
                 case call.CallTransferred() as event if plain(event.to) not in told or plain(event.to) not in wished:
                     yield f"{event.id}: the carrier was told {told}, wished was {wished}"
                 case call.CallEnded() as event if _is_ours_to_end(event.reason):
-                    if not tape.outcome.hung_up.get(began.call_id):
+                    # Who was connected elsewhere meanwhile is no longer ours to hang up.
+                    if not tape.outcome.hung_up.get(began.call_id) and not told:
                         yield f"{life} ended ({event.reason}) and nobody told the carrier"
         if told and not any(isinstance(one.event, call.CallTransferred) for one in events):
             yield f"{life}: the carrier was told to connect to {told}, and the log does not say so"
