@@ -31,6 +31,10 @@ async def _measured(world: World) -> None:
 async def _call(world: World) -> None:
     await world.say(CallStarted(id=world.new_id(), call_id=CALL, channel="twilio"), "web")
     await world.say(StreamOpened(id=world.new_id(), call_id=CALL, stream=SOURCE, door="twilio", mailbox=0), SOURCE)
+    await world.until_said(CALL, "reply.composed")
+    # Its door lives, and plays the greeting without saying so.
+    await asyncio.sleep(5)
+    await _measured(world)
     await world.until_said(CALL, "reply.finished", seconds=120)
 
 
