@@ -14,8 +14,6 @@ from eventlog.kafka_tuning import KafkaTuning
 from eventlog.port import LogClosed, LogError, LogUnavailable, Record, UnknownTopic
 from schema.topics import Topic
 
-LET_START_S = 2.0
-
 
 def known(topic: Topic, partition: int) -> int:
     """Raises UnknownTopic for a partition the topic does not have."""
@@ -84,13 +82,6 @@ class Asker:
         return {where.partition: position for where, position in answers.items()}
 
 
-async def _ended(starting: asyncio.Task[Any]) -> None:
-    """aiokafka forgets the first connection of a start that is cancelled: it may come to its end, if it is near."""
-    await asyncio.wait([starting], timeout=LET_START_S)
-    starting.cancel()
-    await asyncio.gather(starting, return_exceptions=True)
-
-
 def consumer(bootstrap: str, tuning: KafkaTuning) -> Any:
     """A consumer without a group. What is out of range is an error: `latest` would lose, `earliest` would repeat."""
     return AIOKafkaConsumer(
@@ -154,7 +145,8 @@ class KafkaReader:
             self._closing.set()
             self._tell_closed(self)
             if self._starting is not None:
-                await _ended(self._starting)
+                self._starting.cancel()
+                await asyncio.gather(self._starting, return_exceptions=True)
             if self._consumer is not None:
                 await self._consumer.stop()
 
