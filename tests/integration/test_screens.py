@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,6 @@ from tests.support.screens import OWN, WHOLE, Clock, Writer, cinema, messages, p
 from tests.support.tokens import NOW_MS, NOW_S
 
 OTHER = "CA00000000000000000000000000000002"
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
-    opened: Log = (
-        MemoryLog(now=lambda: NOW_MS)
-        if request.param == "memory"
-        else SqliteLog(tmp_path / "log.sqlite", now=lambda: NOW_MS)
-    )
-    async with opened:
-        yield opened
-
-
-@pytest.fixture
-async def memory() -> AsyncIterator[MemoryLog]:
-    async with MemoryLog(now=lambda: NOW_MS) as opened:
-        yield opened
 
 
 async def begun(log: Log, **changes: Any) -> Writer:

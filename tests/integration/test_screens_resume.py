@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,7 +15,6 @@ from hypothesis import strategies as st
 
 from eventlog.memory import MemoryLog
 from eventlog.port import Log
-from eventlog.sqlite import SqliteLog
 from ingest.config import Limits, ScreenLimits
 from schema.registry import decode
 from tests.support.doors import close_of
@@ -27,23 +24,6 @@ from tests.support.tokens import NOW_MS
 
 OTHER = "CA00000000000000000000000000000002"
 NOT_FACTS = {"snapshot", "live", "resumed", "pong", "error"}
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
-    opened: Log = (
-        MemoryLog(now=lambda: NOW_MS)
-        if request.param == "memory"
-        else SqliteLog(tmp_path / "log.sqlite", now=lambda: NOW_MS)
-    )
-    async with opened:
-        yield opened
-
-
-@pytest.fixture
-async def memory() -> AsyncIterator[MemoryLog]:
-    async with MemoryLog(now=lambda: NOW_MS) as opened:
-        yield opened
 
 
 def a_long_call(call_id: str, spoken: random.Random, length: int = 120) -> Tape:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,23 +25,6 @@ from tests.support.tokens import NOW_MS, NOW_S, SECRETS, hs256
 
 DOOR = "/transcript"
 FIELDS = {"id", "speaker", "text", "start_ms", "end_ms", "position"}
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
-    opened: Log = (
-        MemoryLog(now=lambda: NOW_MS)
-        if request.param == "memory"
-        else SqliteLog(tmp_path / "log.sqlite", now=lambda: NOW_MS)
-    )
-    async with opened:
-        yield opened
-
-
-@pytest.fixture
-async def memory() -> AsyncIterator[MemoryLog]:
-    async with MemoryLog(now=lambda: NOW_MS) as opened:
-        yield opened
 
 
 async def begun(log: Log, **changes: Any) -> Writer:
