@@ -63,7 +63,7 @@ class Companion:
         self._tally = desk.tally.door(DOOR)
         limits = desk.config.limits
         self._limits = limits
-        self._bucket = Bucket(per_second=limits.frames_a_second, size=limits.frames_bucket, now=desk.clock())
+        self._bucket = Bucket(limits, desk.clock())
 
     async def run(self, told: list[AnyEvent]) -> WSMessage | None:
         """Until the call or the connection ends: None; or until the peer does what takes a stream: that message.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ingest.config import Limits
+
 
 class Gauge:
     """Figures of `stream.measured`, counted for each frame."""
@@ -57,10 +59,9 @@ class Bucket:
 
     __slots__ = ("_at", "_dropped_at", "_level", "_over_since", "_rate", "_size")
 
-    def __init__(self, *, per_second: int, size: int, now: int) -> None:
-        self._rate = per_second / 1000
-        self._size = float(size)
-        self._level = float(size)
+    def __init__(self, limits: Limits, now: int) -> None:
+        self._rate = limits.frames_a_second / 1000
+        self._size = self._level = float(limits.frames_bucket)
         self._at = now
         self._over_since = 0
         self._dropped_at = -1_000_000

@@ -43,7 +43,7 @@ class Listening:
         self._now = now
         self._clock = clock
         limits = config.limits
-        self._bucket = Bucket(per_second=limits.frames_a_second, size=limits.frames_bucket, now=clock())
+        self._bucket = Bucket(limits, clock())
         self._resumes: deque[int] = deque()
         self._bad_in_a_row = 0
 

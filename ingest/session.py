@@ -55,7 +55,7 @@ class Session:
         self._admit = admit
         self._tally = desk.tally.door(dialect.door)
         limits = self._limits = desk.config.limits
-        self._bucket = Bucket(per_second=limits.frames_a_second, size=limits.frames_bucket, now=now)
+        self._bucket, self._beside = Bucket(limits, now), Bucket(limits, now)
         self._gauge = Gauge()
         slow_code = partial(dialect.close_code, "slow")
         self.watch = Watch(
@@ -87,7 +87,7 @@ class Session:
 
     async def _read(self) -> WSMessage:
         """The hot loop: one await a message, nothing else that can wait unless facts must."""
-        receive, take, clock, tally = self._ws.receive, self._bucket.take, self._desk.clock, self._tally
+        receive, clock, tally = self._ws.receive, self._desk.clock, self._tally
         parse, tape, course = self.dialect.receive, self._desk.tape, self.course
         while True:
             message = await receive()
@@ -100,14 +100,15 @@ class Session:
             tally.received += 1
             if self.sender.closing:
                 continue
-            if not take(now):
-                self._too_fast(now)
-                continue
+            is_due = self._is_due(now)
             for said in parse(message.data, now):
-                if type(said) is base.Frame:
+                if type(said) is not base.Frame:
+                    if is_due or self._beside.take(now):  # no audio pushes out a `stop`, a mark or a key
+                        await self._heed(said, now)
+                elif is_due:
                     self._hear(said, now)
                 else:
-                    await self._heed(said, now)
+                    self._gauge.dropped += 1
             if tape.full:
                 await self._hold(tape.room())
 
@@ -119,8 +120,7 @@ class Session:
             self.watch.ponged(bytes(message.data), self._desk.clock())
         else:
             return False
-        if not self._bucket.take(now := self._desk.clock()):
-            self._too_fast(now)
+        self._is_due(self._desk.clock())
         return True
 
     def _hear(self, frame: base.Frame, now: int) -> None:
@@ -218,11 +218,13 @@ class Session:
         self.blame(reason)
         self._say_closed(0)
 
-    def _too_fast(self, now: int) -> None:
-        self._gauge.dropped += 1
+    def _is_due(self, now: int) -> bool:
+        if self._bucket.take(now):
+            return True
         self.count("over_rate")
         if self._bucket.over_ms(now) >= self._limits.over_rate_ms:
             self.shut("limit", f"more than {self._limits.frames_a_second} messages a second", code=1008)
+        return False
 
     # ------------------------------------------------------------------ the log's side
 

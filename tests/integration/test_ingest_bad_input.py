@@ -288,6 +288,22 @@ async def test_two_hundred_frames_a_second_are_dropped_counted_and_after_ten_sec
         assert 500 + 100 * 10 <= closed.last_sequence < sent
 
 
+async def test_too_much_audio_does_not_push_out_the_peers_own_end() -> None:
+    hands = Hands()
+    async with house(clock=hands) as h:
+        ws, _stream = await begun(h)
+        before = h.received()
+        for number in range(600):
+            await ws.send_json(media(number + 1))
+        await ws.send_json(STOP)
+        await h.counted('calltape_messages_total{direction="in",door="twilio"}', before + 601)
+        assert h.counts("over_rate")
+        closed = (await h.events("stream.closed"))[-1]
+        assert isinstance(closed, StreamClosed)
+        assert closed.reason == "stop"
+        assert closed.last_sequence < 600
+
+
 async def test_a_hundred_frames_a_second_are_none_too_many() -> None:
     hands = Hands()
     async with house(clock=hands) as h:
