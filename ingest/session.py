@@ -62,8 +62,7 @@ class Session:
             self, desk, self.sender, self._gauge, heartbeat_ms=heartbeat_ms, term=term, slow_code=slow_code, now=now
         )
         self._measure = opening.UNOPENED
-        self._user_id = ""
-        self._reason = ""
+        self._user_id = self._reason = ""
 
     # ------------------------------------------------------------------ the peer's side
 
@@ -289,11 +288,10 @@ class Session:
             return
         if self.speaker is not None:
             self.speaker.stop(self._desk.clock())
-        reason, stream = self._reason, self.stream
+        ending = {"stream": self.stream, "reason": self._reason, "code": code}
 
         def closed(line: Line) -> StreamClosed:
-            last = line.media_sequence
-            return self._desk.event(line, StreamClosed, stream=stream, reason=reason, last_sequence=last, code=code)
+            return self._desk.event(line, StreamClosed, last_sequence=line.media_sequence, **ending)
 
         self._desk.tape.close_line(line, closed)
         _log.info("stream closed", call_id=line.call_id, stream=stream, reason=reason, code=code)
