@@ -294,7 +294,7 @@ class Session:
             return self._desk.event(line, StreamClosed, last_sequence=line.media_sequence, **ending)
 
         self._desk.tape.close_line(line, closed)
-        _log.info("stream closed", call_id=line.call_id, stream=stream, reason=reason, code=code)
+        _log.info("stream closed", call_id=line.call_id, **ending)
 
     def count(self, kind: str) -> None:
         self._desk.tally.bad_input[self.dialect.door, kind] += 1
