@@ -18,45 +18,21 @@ from typing import Any
 import structlog
 import uvloop
 from child import clock_ms, parent_is_done, tell
-from zero import PROFILE, ZeroAgent, ZeroDetector, ZeroSpeechToText, ZeroVoice
 
 from calltape import world
 from eventlog.kafka_tuning import KafkaTuning
 from eventlog.port import Log
 from eventlog.uri import open_log
-from workers.appender import Appender
-from workers.runtime import Runtime
 
 
-def hearing(log: Log, instance: str, kind: Any = None) -> Runtime[Any]:
-    from workers.hearing import HearingDesk, HearingRole
-    from workers.listening import HearingRuntime
+def worker(name: str, log: Log, instance: str, **kind: Any) -> Any:
+    """`hearing` or `conversation`; their engines are imported by nobody else."""
+    from zero import ZeroDetector, ZeroVoice
+    from zero_workers import conversation, hearing
 
-    desk = HearingDesk(ZeroSpeechToText(), lambda rate: ZeroDetector(), world.new_id)
-    return (kind or HearingRuntime)(log, HearingRole(desk), **_identity(instance))
-
-
-def conversation(log: Log, instance: str, kind: Any = None) -> Runtime[Any]:
-    from workers.conversation import ConversationRole, Desk
-    from workers.outbound import Outbound
-
-    appender = Appender(log)
-    desk = Desk(
-        profile_of=lambda name: PROFILE,
-        agent_of=ZeroAgent,
-        tts=ZeroVoice(),
-        tools={},
-        outbound=Outbound(appender),
-        now=world.now_ms,
-        new_id=world.new_id,
-    )
-    role = ConversationRole(desk)
-    runtime: Runtime[Any] = (kind or Runtime)(log, role, appender=appender, **_identity(instance))
-    role.pump = runtime.calls.pump
-    return runtime
-
-
-WORKERS = {"hearing": hearing, "conversation": conversation}
+    if name == "hearing":
+        return hearing(log, _identity(instance), ZeroDetector, **kind)
+    return conversation(log, _identity(instance), ZeroVoice(), **kind)
 
 
 def _identity(instance: str) -> dict[str, Any]:
@@ -80,7 +56,7 @@ async def _doors(log: Log) -> AsyncIterator[dict[str, Any]]:
 
 @asynccontextmanager
 async def _working(log: Log, name: str, instance: str) -> AsyncIterator[dict[str, Any]]:
-    task = asyncio.create_task(WORKERS[name](log, instance).run())
+    task = asyncio.create_task(worker(name, log, instance).run())
     task.add_done_callback(lambda done: done.cancelled() or done.result())
     try:
         yield {"instance": instance}
@@ -102,7 +78,7 @@ async def main(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("log", help="as in the setting LOG")
-    parser.add_argument("role", choices=("ingest", *WORKERS))
+    parser.add_argument("role", choices=("ingest", "hearing", "conversation"))
     parser.add_argument("--instance", default="bench:1")
     parser.add_argument("--session-ms", type=int, default=6000)
     parser.add_argument("--profile", default="", help="where to write what cProfile saw")

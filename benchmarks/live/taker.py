@@ -20,7 +20,7 @@ import structlog
 import uvloop
 from child import tell
 from histories import PARTITION
-from role import WORKERS
+from role import worker
 
 from calltape import world
 from eventlog.port import Reader
@@ -82,7 +82,7 @@ async def main(options: argparse.Namespace) -> None:
     async with open_log(options.log, now=world.now_ms) as log:
         timing = Timing(options.calls, options.last_sequence)
         kind = timed(HearingRuntime if hears else Runtime, timing, "heard" if hears else "adopted")
-        runtime = WORKERS[options.role](log, "bench:1", kind)
+        runtime = worker(options.role, log, "bench:1", kind=kind)
         gc.collect()
         before_kb = rss_kb()
         working = asyncio.create_task(runtime.run())
@@ -108,7 +108,7 @@ def rss_kb() -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("log")
-    parser.add_argument("role", choices=tuple(WORKERS))
+    parser.add_argument("role", choices=("conversation", "hearing"))
     parser.add_argument("calls", type=int)
     parser.add_argument("--last-sequence", type=int, default=0)
     parser.add_argument("--profile", default="")

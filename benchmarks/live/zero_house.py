@@ -10,17 +10,11 @@ from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
 
-from zero import PROFILE, ZeroAgent, ZeroSpeechToText, ZeroVoice
+from zero import PROFILE, ZeroVoice
+from zero_workers import conversation, hearing
 
-from calltape import world
 from calltape.wiring import House, Runnable
-from workers.appender import Appender
-from workers.conversation import ConversationRole, Desk
 from workers.engines.port import VoiceRequest
-from workers.hearing import HearingDesk, HearingRole
-from workers.listening import HearingRuntime
-from workers.outbound import Outbound
-from workers.runtime import Runtime
 
 ENDPOINT_MS = PROFILE.endpointing.complete_ms  # of silence, before a turn is over
 REPLY_MS = 2_600  # long enough to be talked over after two seconds
@@ -64,22 +58,7 @@ class ZeroHouse(House):
     """Every role as it ships, but whoever hears, answers and speaks."""
 
     async def _hearing(self) -> Runnable:
-        desk = HearingDesk(ZeroSpeechToText(), lambda rate: LoudDetector(), world.new_id)
-        return HearingRuntime(self._log_of("hearing"), HearingRole(desk), **self._identity())
+        return hearing(self._log_of("hearing"), self._identity(), LoudDetector)
 
     async def _conversation(self) -> Runnable:
-        log = self._log_of("conversation")
-        appender = Appender(log)
-        desk = Desk(
-            profile_of=lambda name: PROFILE,
-            agent_of=ZeroAgent,
-            tts=ToneVoice(),
-            tools={},
-            outbound=Outbound(appender),
-            now=world.now_ms,
-            new_id=world.new_id,
-        )
-        role = ConversationRole(desk)
-        runtime = Runtime(log, role, appender=appender, **self._identity())
-        role.pump = runtime.calls.pump
-        return runtime
+        return conversation(self._log_of("conversation"), self._identity(), ToneVoice())
