@@ -187,8 +187,10 @@ class Playlist:
         if starved:
             # Its rest never came; the next sentence must not wait for it.
             sentence.whole = sentence.done = True
-            ago_ms = sentence.heard_ago_ms(now) if sentence.heard_ms >= sentence.written_ms else 0
-            acts.append(Cleared(sentence.reply, sentence.index, sentence.written_ms, estimated=True, ago_ms=ago_ms))
+            # What no echo proves counts as unheard: the peer may be gone, or nobody reads its socket.
+            ago_ms = sentence.heard_ago_ms(now)
+            cleared = Cleared(sentence.reply, sentence.index, sentence.heard_ms, sentence.guessed, ago_ms=ago_ms)
+            acts.append(cleared)
         return starved
 
     def _finish(self, sentence: Sentence, now: int, acts: list[Act]) -> None:

@@ -176,10 +176,13 @@ def as_heard(tape: Tape) -> Iterator[str]:
         claimed[key] = max(claimed[key], event.heard_ms)
     heard, sent = _heard_by_ear(tape)
     unsure = tape.outcome.broken | {name for name, audio in tape.outcome.received.items() if len(audio) > sent[name]}
+    anywhere: dict[tuple[str, int], int] = defaultdict(int)  # a sentence that goes on counts from its beginning
+    for (_, reply, index), heard_ms in heard.items():
+        anywhere[reply, index] = max(anywhere[reply, index], heard_ms)
     for key, heard_ms in claimed.items():
-        name = callers_name(key[0])
-        if name not in unsure and heard_ms > heard.get(key, 0) + UNCERTAIN_MS:
-            yield f"{key}: {heard_ms} ms count as heard, the caller heard {heard.get(key, 0)}"
+        by_ear = heard.get(key, anywhere[key[1:]])
+        if callers_name(key[0]) not in unsure and heard_ms > by_ear + UNCERTAIN_MS:
+            yield f"{key}: {heard_ms} ms count as heard, the caller heard {by_ear}"
 
 
 def _heard_by_ear(tape: Tape) -> tuple[dict[tuple[str, str, int], int], dict[str, int]]:

@@ -419,7 +419,24 @@ def test_a_sentence_whose_rest_never_comes_gives_way_to_the_next(playlist: Playl
     after = playlist.due(Pace().starved_ms)
     assert {act.sentence for act in before if isinstance(act, Write)} == {0}
     assert {act.sentence for act in after if isinstance(act, Write)} == {1}
-    assert Cleared("a", 0, 100, estimated=True) in after
+    assert Cleared("a", 0, 0, estimated=False) in after, "nothing proves that the peer still plays"
+
+
+def test_of_a_sentence_whose_rest_never_comes_that_was_heard_which_came_back(playlist: Playlist) -> None:
+    playlist.audio(audio(0, 100, take=5), 0)
+    playlist.audio(audio(0, 100, take=5, index=1, last=True), 0)
+    for act in playlist.due(0):
+        if isinstance(act, Write):
+            playlist.echoed(act.mark, 110)
+    assert Cleared("a", 0, 100, estimated=False, ago_ms=Pace().starved_ms - 110) in playlist.due(Pace().starved_ms)
+
+
+def test_of_a_sentence_whose_rest_never_comes_the_clock_tells_for_a_peer_without_echoes() -> None:
+    playlist = Playlist(pace=Pace(), measure=TELEPHONE, echoes=False)
+    playlist.audio(audio(0, 100, take=5), 0)
+    playlist.audio(audio(0, 100, take=5, index=1, last=True), 0)
+    playlist.due(0)
+    assert Cleared("a", 0, 100, estimated=True) in playlist.due(Pace().starved_ms)
 
 
 def test_a_peer_without_echoes_is_believed_by_the_clock() -> None:
