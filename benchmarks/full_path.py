@@ -38,8 +38,8 @@ from broker import broker
 
 PROCESSES = ("ingest", "hearing", "conversation")
 WARM_S = 4.0
-# A fresh JVM is slow for its first ten seconds.
-BROKER_WARM_S, BROKER_WARM_CALLS = 10.0, 50
+# A fresh JVM is slow for its first ten seconds, and compiles for another twenty.
+BROKER_WARM_S, BROKER_WARM_CALLS = 30.0, 50
 # Beyond this the callers' own lateness is a good part of what they measure.
 LATE_MS = 5.0
 

@@ -57,7 +57,7 @@ def main() -> None:
 
 
 async def measure(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder, LocalKafka() as kafka:
+    with tempfile.TemporaryDirectory() as folder, LocalKafka(steady=True) as kafka:
         uri = f"kafka://{kafka.bootstrap}"
         await create_topics(kafka.bootstrap, list(TOPICS.values()), TUNING, 1)
         logs = {"sqlite": f"sqlite:///{Path(folder, 'log.sqlite')}", "kafka": uri}

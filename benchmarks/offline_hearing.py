@@ -23,7 +23,6 @@ import numpy as np
 import yaml
 
 from audio import mulaw
-from audio.resample import resample
 from workers.engines.espeak import Espeak
 from workers.engines.pocketsphinx import PocketSphinx
 from workers.engines.port import Failed, Heard, HearingRequest, Settled
@@ -33,7 +32,8 @@ from workers.profiles import Profile, load_profile
 HELD_OUT = Path(__file__).parent / "sentences" / "held_out.yaml"
 VOICES = ("en-us", "en-gb", "en-us+f3")
 RATES_WPM = (130, 150, 170)
-FRAME_BYTES = 640  # 20 ms at 16 kHz
+RATE = 8000  # Hz, as hearing hears a telephone line
+FRAME_BYTES = 320  # 20 ms
 LEAD_MS, TAIL_MS = 300, 1300  # silence around the sentence; the tail is longer than the longest endpoint
 FAINT = 10**-1.75  # of the loudest frame: what lies below is the silence that espeak-ng ends with
 FEWEST_WORDS = 4  # of a sentence that is broken off
@@ -90,9 +90,9 @@ class Score:
 
 
 async def speak(voice: Espeak, text: str, name: str, rate_wpm: int) -> bytes:
-    """The sentence as a telephone brings it: s16le at 16 kHz that went through mu-law at 8 kHz."""
+    """The sentence as a telephone brings it: s16le that went through mu-law."""
     line = mulaw.silence(LEAD_MS) + await voice.mulaw(text, name, rate_wpm) + mulaw.silence(TAIL_MS)
-    return resample(mulaw.decode(line), 8000, 16000)
+    return mulaw.decode(line)
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,12 @@ async def break_off(voice: Espeak, text: str, name: str, rate_wpm: int) -> tuple
         for n in (count, count + 1)
     ]
     half = second[: (len(first) + len(second)) // 4 * 2]
-    between = BrokenOff(words[:count], True, resample(lead + first, 8000, 16000))
-    return between, BrokenOff(words[: count + 1], False, resample(lead + half, 8000, 16000))
+    between = BrokenOff(words[:count], True, lead + first)
+    return between, BrokenOff(words[: count + 1], False, lead + half)
 
 
 def _without_silence(pcm: bytes) -> bytes:
-    """s16le at 8 kHz up to its last 10 ms that are not faint."""
+    """s16le up to its last 10 ms that are not faint."""
     frames = np.frombuffer(pcm, "<i2").astype(np.float32)[: len(pcm) // 160 * 80].reshape(-1, 80)
     levels = np.sqrt((frames**2).mean(axis=1))
     last = int(np.flatnonzero(levels >= FAINT * levels.max())[-1])
@@ -135,12 +135,12 @@ def _without_silence(pcm: bytes) -> bytes:
 async def hear(ear: PocketSphinx, profile: Profile, jsgf: str, pcm: bytes, *, broken: bool = False) -> str:
     """The settled words of one utterance: after a pause, or where it is broken off."""
     heard: asyncio.Queue[Heard] = asyncio.Queue()
-    request = HearingRequest(profile.language, 16000, phrases=profile.phrases, grammar=jsgf)
-    stream = ear.open(request, heard.put_nowait)
+    request = HearingRequest(profile.language, RATE, phrases=profile.phrases, grammar=jsgf)
+    stream, lead = ear.open(request, heard.put_nowait), LEAD_MS * RATE // 500
     try:
-        stream.feed(pcm[: 2 * 16 * LEAD_MS])
+        stream.feed(pcm[:lead])
         stream.speech_started(LEAD_MS)
-        for at in range(2 * 16 * LEAD_MS, len(pcm), FRAME_BYTES):
+        for at in range(lead, len(pcm), FRAME_BYTES):
             stream.feed(pcm[at : at + FRAME_BYTES])
         if broken:
             stream.finish()

@@ -10,11 +10,8 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import fcntl
-import hashlib
 import os
 import random
-import re
 import select
 import shutil
 import signal
@@ -29,15 +26,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-VERSION = "4.3.1"
-HERE = Path(__file__).resolve().parent / "kafka"
-POM = HERE / "pom.xml"
-SUMS = HERE / "sha256.txt"
-KEEPER = HERE / "keeper.py"
+PARTS = Path(__file__).resolve().parent / "kafka"
+KEEPER = PARTS / "keeper.py"
+sys.path.insert(0, str(PARTS))
+from broker_jars import KafkaError, jars, missing  # noqa: E402  # this file is a script, too
 
 # A cold machine needs 3 s for one node and 7 s for three; a busy one several times that.
 START_S = 90.0
-HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
+# Serves sooner, and costs more for as long as it runs: for tests, whose brokers live for seconds.
+SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 LOGGING = """status = error
 appender.out.type = Console
 appender.out.name = out
@@ -48,71 +46,15 @@ rootLogger.appenderRef.out.ref = out
 """
 
 
-class KafkaError(Exception):
-    """No broker can run here: the message says what is missing."""
-
-
-def missing() -> str:
-    """Why no broker can run here; empty when one can."""
-    if shutil.which("java") is None:
-        return "java was not found: install a Java runtime, version 17 or later"
-    told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(\d+)', told)
-    if version is None or int(version[1]) < 17:
-        return f"Kafka {VERSION} needs Java 17 or later, and `java -version` says: {told.splitlines()[:1]}"
-    if not _cache().is_dir() and shutil.which("mvn") is None:
-        return "mvn was not found: install Maven, which fetches the broker's jars once"
-    return ""
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(base) / "calltape" / f"kafka-{VERSION}"
-
-
-def jars() -> Path:
-    """The folder of verified jars, fetched if need be. Safe for several at once. Raises KafkaError."""
-    folder = _cache()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with Path(f"{folder}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir() or _wrong(folder):
-            _fetch(folder)
-    return folder
-
-
-def _wrong(folder: Path) -> list[str]:
-    """The jars that are missing, changed or not ours."""
-    wanted = {name: digest for digest, name in (line.split() for line in SUMS.read_text().splitlines())}
-    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
-    return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-
-
-def _fetch(folder: Path) -> None:
-    if shutil.which("mvn") is None:
-        raise KafkaError("mvn was not found: install Maven, which fetches the broker's jars once")
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as scratch:
-        fresh = Path(scratch, "jars")
-        goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}")
-        done = subprocess.run(
-            ["mvn", "-q", "-B", "-f", str(POM), *goal], capture_output=True, text=True, check=False, timeout=600
-        )
-        if done.returncode != 0:
-            raise KafkaError(f"Maven could not fetch the broker's jars: {done.stdout[-1500:]}")
-        if wrong := _wrong(fresh):
-            raise KafkaError(f"these jars are not those of {SUMS.name}, and were not kept: {', '.join(wrong)}")
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.rename(folder)
-
-
 class Node:
     """One broker, which is a controller too."""
 
-    def __init__(self, number: int, folder: Path, port: int, controller_port: int) -> None:
+    def __init__(self, number: int, folder: Path, port: int, controller_port: int, machine: tuple[str, ...]) -> None:
         self.number = number
         self.folder = folder / f"node-{number}"
         self.port = port
         self.controller_port = controller_port
+        self._machine = machine  # what the Java machine is told
         self._keeper: subprocess.Popen[bytes] | None = None
         self._pid = 0
 
@@ -126,13 +68,21 @@ class Node:
         (self.folder / "log4j2.properties").write_text(LOGGING)
         properties = self.folder / "server.properties"
         properties.write_text("".join(f"{key}={value}\n" for key, value in _properties(self, nodes).items()))
-        java = ("java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath)
+        java = ("java", "-Xmx128m", "-XX:+UseSerialGC", SHORT_LIVED, "-cp", classpath)
         tool = ("kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster, "-c", str(properties))
         return subprocess.Popen([*java, *tool], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def start(self, classpath: str, *, private: bool) -> None:
         logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
-        java = ("java", *HEAP, logging, "-cp", classpath, "kafka.Kafka", str(self.folder / "server.properties"))
+        java = (
+            "java",
+            *self._machine,
+            logging,
+            "-cp",
+            classpath,
+            "kafka.Kafka",
+            str(self.folder / "server.properties"),
+        )
         keep = (sys.executable, "-I", str(KEEPER), "private" if private else "kept", str(self.folder))
         self._keeper = subprocess.Popen([*keep, *java], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._keeper.stdout is not None
@@ -175,11 +125,13 @@ class Node:
 class LocalKafka:
     """One or three brokers on free ports of 127.0.0.1. Without a `folder` the data is removed at the end."""
 
-    def __init__(self, nodes: int = 1, folder: Path | None = None) -> None:
+    def __init__(self, nodes: int = 1, folder: Path | None = None, *, steady: bool = False) -> None:
+        """`steady`: for who measures; the broker's code is compiled as well as a real one's, after half a minute."""
         if nodes not in (1, 3):
             raise ValueError(f"1 or 3 nodes, not {nodes}")
         self._count = nodes
         self._given = folder
+        self._machine = HEAP if steady else (*HEAP, SHORT_LIVED)
         self._folder: Path | None = None
         self._classpath = ""
         self.nodes: list[Node] = []
@@ -241,7 +193,9 @@ class LocalKafka:
     def _start(self) -> None:
         self._folder = self._given or Path(tempfile.mkdtemp(prefix="calltape-kafka-"))
         ports = _free_ports(2 * self._count)
-        self.nodes = [Node(i + 1, self._folder, ports[2 * i], ports[2 * i + 1]) for i in range(self._count)]
+        self.nodes = [
+            Node(i + 1, self._folder, ports[2 * i], ports[2 * i + 1], self._machine) for i in range(self._count)
+        ]
         cluster = _cluster_id(self._folder)
         for format_process in [node.prepare(self.nodes, self._classpath, cluster) for node in self.nodes]:
             told, _ = format_process.communicate(timeout=START_S)

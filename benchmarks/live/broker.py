@@ -18,7 +18,7 @@ ATTEMPTS = 40
 @contextmanager
 def broker() -> Iterator[LocalKafka]:
     """One node. On a busy machine it answers before it knows itself, so topics are asked for again."""
-    with LocalKafka() as kafka:
+    with LocalKafka(steady=True) as kafka:
         asyncio.run(_made(kafka.bootstrap))
         yield kafka
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import soxr
 
 from schema.extras import install
 from workers.engines.automaton import Automaton, compile_jsgf
 from workers.engines.child import Message, serve
+from workers.engines.telephone_band import Samples, is_narrow, widened
 
 FRAME_S = 0.01
 GARBAGE = "garbage"
@@ -65,6 +67,7 @@ class Ear:
         """
         search = self._search(name, grammar, broken)
         pcm, from_frame = trimmed(pcm)
+        pcm = made_ready(pcm)
         score, sounds, frames = self._decode(search, pcm)
         words = [part for part in sounds if not part[0].startswith(PART)]
         complete = bool(grammar) and words == sounds and self._grammars[name].accepts(_text(words))
@@ -149,11 +152,25 @@ class Ear:
 
 def resample_whole(pcm: bytes, sample_rate: int) -> bytes:
     """To the model's rate, filtered: its images would sound like hissing, and the utterance is all here anyway."""
-    samples = np.frombuffer(pcm, "<i2").astype(np.float32)
-    if sample_rate != SAMPLE_RATE:
-        samples = soxr.resample(samples, sample_rate, SAMPLE_RATE)
-    # Digital silence has no spectrum a model was ever trained on; the same noise every time gives the same words.
-    samples += np.random.default_rng(0).normal(0.0, NOISE, len(samples)).astype(np.float32)
+    if sample_rate == SAMPLE_RATE:
+        return pcm
+    return _pcm(soxr.resample(_samples(pcm), sample_rate, SAMPLE_RATE))
+
+
+def made_ready(pcm: bytes) -> bytes:
+    """With the band a telephone line took, and no moment of it silent: digital silence has no spectrum a model was ever
+    trained on. The same noise every time gives the same words."""
+    samples = _samples(pcm)
+    if is_narrow(samples):
+        samples = widened(samples)
+    return _pcm(samples + np.random.default_rng(0).normal(0.0, NOISE, len(samples)))
+
+
+def _samples(pcm: bytes) -> Samples:
+    return np.frombuffer(pcm, "<i2").astype(np.float32)
+
+
+def _pcm(samples: npt.NDArray[Any]) -> bytes:
     return bytes(np.rint(samples).clip(-32768, 32767).astype("<i2").tobytes())
 
 
@@ -174,7 +191,7 @@ def trimmed(pcm: bytes) -> tuple[bytes, int]:
 
 def _power(pcm: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Of each whole 10 ms frame."""
-    samples = np.frombuffer(pcm, "<i2").astype(np.float32)
+    samples = _samples(pcm)
     frame = int(SAMPLE_RATE * FRAME_S)
     power: np.ndarray[Any, np.dtype[np.float32]] = (
         samples[: len(samples) // frame * frame].reshape(-1, frame) ** 2
