@@ -6,10 +6,10 @@ import math
 
 from workers.engines.child import Message
 
-# Natural log of the grammar's path against any sounds at all, times 1000 per frame of 10 ms; the share of loud sound that
-# lies in no word; and the words themselves, of which a grammar finds many in long speech about something else. Fitted on
-# telephone speech from espeak-ng (benchmarks/sentences/tune.yaml, nine voices): at even odds 87 of 100 sentences of the
-# grammar are understood, and 7 of 100 others, forced into it, are believed.
+# Natural log of the grammar's path against any sounds at all, times 1000 per frame of 10 ms; the share of loud sound
+# that lies in no word; and the words themselves, of which a grammar finds many in long speech about something else.
+# Fitted on telephone speech from espeak-ng (benchmarks/sentences/tune.yaml, nine voices): at even odds 87 of 100
+# sentences of the grammar are understood, and 7 of 100 others, forced into it, are believed.
 FITTING, SPREAD, PASSED_OVER_WEIGHT, WORD_WEIGHT = -2.2, 0.21, 11.0, 0.34
 ACCEPTED = 0.5
 ACCEPTED_UNFINISHED = 0.8  # a beginning fits more sounds than a sentence, and is never acted upon
