@@ -188,7 +188,7 @@ class Settings(BaseSettings):
         50, description="App sockets and requests of one address at a time; more are answered 429."
     )
     max_frames_per_second: Count = Field(
-        100, description="Frames a second of one socket; more are dropped and counted."
+        100, description="Frames a second of one socket; more audio is dropped and counted."
     )
     frame_burst: Count = Field(500, description="Frames that may come at once, after quiet.")
     over_limit: Seconds = Field(10.0, description="A socket above the frame rate for this long is closed (1008).")

@@ -47,6 +47,11 @@ class Gauge:
         self.end_ms = ms + length_ms
         self.arrived_at = now
 
+    def drop(self, lost: int) -> None:
+        """A frame that came and was not taken; what was missing before it is missing all the same."""
+        self.dropped += 1
+        self.lost += lost
+
     def take_gap(self, now: int) -> int:
         """The largest gap since last asked, one that still lasts included."""
         lasting = now - self.arrived_at if self.arrived_at else 0

@@ -21,6 +21,7 @@ class Mark:
     length_ms: int
     last: bool
     due_at: int
+    broken_off: bool = False  # the sentence's rest never came
 
 
 class Marks:

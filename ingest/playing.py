@@ -186,12 +186,18 @@ class Playlist:
         starved = len(self._line) > 1 and now - sentence.grew_at >= self._pace.starved_ms
         if starved:
             # Its rest never came; the next sentence must not wait for it.
-            sentence.whole = sentence.done = True
-            # What no echo proves counts as unheard: the peer may be gone, or nobody reads its socket.
-            ago_ms = sentence.heard_ago_ms(now)
-            cleared = Cleared(sentence.reply, sentence.index, sentence.heard_ms, sentence.guessed, ago_ms=ago_ms)
-            acts.append(cleared)
+            self._break_off(sentence, now, acts)
         return starved
+
+    def _break_off(self, sentence: Sentence, now: int, acts: list[Act]) -> None:
+        """It ends with what is out there; how far that is heard its marks, or the clock, will tell."""
+        sentence.whole = True
+        newest = self._marks.newest_of(sentence)
+        if newest is not None:
+            newest.broken_off = True
+        elif not sentence.done:
+            sentence.done = True
+            acts.append(_cleared(sentence, now))
 
     def _finish(self, sentence: Sentence, now: int, acts: list[Act]) -> None:
         """All of it was written: its newest mark is its last, or that one came back already."""
@@ -249,8 +255,8 @@ class Playlist:
             by_clock = min(heard.get(sentence, 0), sentence.written_ms)
             guessed = sentence.guessed or by_clock > sentence.heard_ms
             sentence.heard(by_clock, now)
-            ago_ms = sentence.heard_ago_ms(now)
-            acts.append(Cleared(sentence.reply, sentence.index, sentence.heard_ms, estimated=guessed, ago_ms=ago_ms))
+            sentence.guessed = guessed
+            acts.append(_cleared(sentence, now))
         gone = set(sentences)
         self._line = deque(s for s in self._line if s not in gone)
         # Forgotten, so that a resumed reply may say it again from where it was heard.
@@ -264,10 +270,18 @@ def _heard(mark: Mark, now: int) -> list[Act]:
     sentence.heard(mark.end_ms, now)
     is_first = not sentence.marked
     sentence.marked = True
+    if mark.broken_off and not sentence.done:
+        sentence.done = True
+        return [_cleared(sentence, now)]
     if sentence.done or not (is_first or mark.last):
         return []
     sentence.done = mark.last
     return [_marked(sentence, now, last=mark.last)]
+
+
+def _cleared(sentence: Sentence, now: int) -> Cleared:
+    ago_ms = sentence.heard_ago_ms(now)
+    return Cleared(sentence.reply, sentence.index, sentence.heard_ms, sentence.guessed, ago_ms=ago_ms)
 
 
 def _marked(sentence: Sentence, now: int, *, last: bool) -> Marked:

@@ -102,12 +102,12 @@ class Session:
             is_due = self._is_due(now)
             for said in parse(message.data, now):
                 if type(said) is not base.Frame:
-                    if is_due or self._beside.take(now):  # no audio pushes out a `stop`, a mark or a key
+                    if is_due or type(said) in base.CHEAP or self._beside.take(now):
                         await self._heed(said, now)
                 elif is_due:
                     self._hear(said, now)
                 else:
-                    self._gauge.dropped += 1
+                    self._gauge.drop(said.lost)
             if tape.full:
                 await self._hold(tape.room())
 

@@ -168,21 +168,19 @@ def as_heard(tape: Tape) -> Iterator[str]:
     A process that dies while the log is slow takes audio with it that was sent: where the record is short, the ear's
     place in a sentence cannot be told.
     """
-    claimed: dict[tuple[str, str, int], int] = defaultdict(int)
+    claimed: dict[tuple[str, str, int], int] = {}
+    told: dict[tuple[str, int], int] = defaultdict(int)  # a sentence that goes on elsewhere counts from its beginning
     for one in tape.of(stream.PlaybackMarked, stream.PlaybackCleared):
         event = one.event
         assert isinstance(event, stream.PlaybackMarked | stream.PlaybackCleared)
-        key = (event.stream, event.reply, event.sentence)
-        claimed[key] = max(claimed[key], event.heard_ms)
+        if event.heard_ms > told[event.reply, event.sentence]:
+            told[event.reply, event.sentence] = event.heard_ms
+            claimed[event.stream, event.reply, event.sentence] = event.heard_ms
     heard, sent = _heard_by_ear(tape)
     unsure = tape.outcome.broken | {name for name, audio in tape.outcome.received.items() if len(audio) > sent[name]}
-    anywhere: dict[tuple[str, int], int] = defaultdict(int)  # a sentence that goes on counts from its beginning
-    for (_, reply, index), heard_ms in heard.items():
-        anywhere[reply, index] = max(anywhere[reply, index], heard_ms)
     for key, heard_ms in claimed.items():
-        by_ear = heard.get(key, anywhere[key[1:]])
-        if callers_name(key[0]) not in unsure and heard_ms > by_ear + UNCERTAIN_MS:
-            yield f"{key}: {heard_ms} ms count as heard, the caller heard {by_ear}"
+        if callers_name(key[0]) not in unsure and heard_ms > heard.get(key, 0) + UNCERTAIN_MS:
+            yield f"{key}: {heard_ms} ms count as heard, the caller heard {heard.get(key, 0)}"
 
 
 def _heard_by_ear(tape: Tape) -> tuple[dict[tuple[str, str, int], int], dict[str, int]]:

@@ -150,6 +150,10 @@ Said = (
 )
 
 
+# Heeded at any rate: audio in excess pushes out no `stop` and no echo, and of these none is worth a record.
+CHEAP = frozenset({Repeated, MarkEchoed, Figures, Ended, Ignored, Violation})
+
+
 class Dialect(Protocol):
     """One socket's protocol. The peer's formats are known once it has Begun."""
 

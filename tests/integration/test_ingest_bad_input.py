@@ -288,20 +288,37 @@ async def test_two_hundred_frames_a_second_are_dropped_counted_and_after_ten_sec
         assert 500 + 100 * 10 <= closed.last_sequence < sent
 
 
-async def test_too_much_audio_does_not_push_out_the_peers_own_end() -> None:
+@pytest.mark.parametrize("same", [False, True], ids=["new", "repeated"])
+async def test_too_much_audio_does_not_push_out_the_peers_own_end(same: bool) -> None:
     hands = Hands()
     async with house(clock=hands) as h:
         ws, _stream = await begun(h)
         before = h.received()
-        for number in range(600):
-            await ws.send_json(media(number + 1))
+        for number in range(1_100):
+            await ws.send_json(media(1 if same else number + 1))
         await ws.send_json(STOP)
-        await h.counted('calltape_messages_total{direction="in",door="twilio"}', before + 601)
+        await h.counted('calltape_messages_total{direction="in",door="twilio"}', before + 1_101)
         assert h.counts("over_rate")
         closed = (await h.events("stream.closed"))[-1]
         assert isinstance(closed, StreamClosed)
         assert closed.reason == "stop"
         assert closed.last_sequence < 600
+
+
+async def test_keys_pressed_by_the_thousand_are_not_all_facts() -> None:
+    hands = Hands()
+    async with house(clock=hands) as h:
+        ws, _stream = await begun(h)
+        before = h.received()
+        for number in range(1_300):
+            await ws.send_json(
+                {"event": "dtmf", "streamSid": STREAM, "sequenceNumber": str(number + 2), "dtmf": {"digit": "5"}}
+            )
+        await ws.send_json(STOP)
+        await h.counted('calltape_messages_total{direction="in",door="twilio"}', before + 1_301)
+        pressed = [event for event in await h.events("stream.closed") if isinstance(event, DtmfPressed)]
+        limits = Limits()
+        assert len(pressed) == 2 * limits.frames_bucket - 2, "`connected` and `start` came before"
 
 
 async def test_a_hundred_frames_a_second_are_none_too_many() -> None:

@@ -419,24 +419,34 @@ def test_a_sentence_whose_rest_never_comes_gives_way_to_the_next(playlist: Playl
     after = playlist.due(Pace().starved_ms)
     assert {act.sentence for act in before if isinstance(act, Write)} == {0}
     assert {act.sentence for act in after if isinstance(act, Write)} == {1}
-    assert Cleared("a", 0, 0, estimated=False) in after, "nothing proves that the peer still plays"
+    assert not [act for act in after if isinstance(act, Cleared)], "the peer still plays it"
 
 
-def test_of_a_sentence_whose_rest_never_comes_that_was_heard_which_came_back(playlist: Playlist) -> None:
-    playlist.audio(audio(0, 100, take=5), 0)
+def _starved(*, echoes: bool = True) -> tuple[Playlist, list[str], list[Act]]:
+    """2,460 ms of a sentence without its end, another behind it; the marks it went out with, and what starving made."""
+    playlist = Playlist(pace=Pace(), measure=TELEPHONE, echoes=echoes)
+    playlist.audio(audio(0, 2_460, take=5), 0)
     playlist.audio(audio(0, 100, take=5, index=1, last=True), 0)
-    for act in playlist.due(0):
-        if isinstance(act, Write):
-            playlist.echoed(act.mark, 110)
-    assert Cleared("a", 0, 100, estimated=False, ago_ms=Pace().starved_ms - 110) in playlist.due(Pace().starved_ms)
+    out = [act.mark for act in playlist.due(0) if isinstance(act, Write)]
+    return playlist, out, playlist.due(Pace().starved_ms)
+
+
+def test_of_a_sentence_whose_rest_never_comes_counts_what_comes_back() -> None:
+    playlist, out, starved = _starved()
+    told = [act for name in out for act in playlist.echoed(name, 2_500) or []]
+    assert not [act for act in starved if isinstance(act, Cleared)], "the peer still plays it"
+    assert told[-1] == Cleared("a", 0, 2_460, estimated=False)
+
+
+def test_of_a_sentence_whose_rest_never_comes_nothing_counts_that_nobody_proves() -> None:
+    playlist, _, _ = _starved()
+    assert Cleared("a", 0, 0, estimated=False) in playlist.lost(60_000)
 
 
 def test_of_a_sentence_whose_rest_never_comes_the_clock_tells_for_a_peer_without_echoes() -> None:
-    playlist = Playlist(pace=Pace(), measure=TELEPHONE, echoes=False)
-    playlist.audio(audio(0, 100, take=5), 0)
-    playlist.audio(audio(0, 100, take=5, index=1, last=True), 0)
-    playlist.due(0)
-    assert Cleared("a", 0, 100, estimated=True) in playlist.due(Pace().starved_ms)
+    playlist, _, _ = _starved(echoes=False)
+    assert not [act for act in playlist.due(2_500) if isinstance(act, Cleared)]
+    assert Cleared("a", 0, 2_460, estimated=True) in playlist.due(2_560)
 
 
 def test_a_peer_without_echoes_is_believed_by_the_clock() -> None:

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from workers.engines.child import Child, Message
-from workers.engines.pocketsphinx_belief import SETTINGS, believed, confidence_of
+from workers.engines.pocketsphinx_belief import believed, code, confidence_of
 from workers.engines.port import (
     EngineError,
     Failed,
@@ -83,7 +83,7 @@ class PocketSphinx:
 
     def made_by(self, request: HearingRequest) -> MadeBy:
         settings = f"{request.language}|{request.grammar}|{request.complete_ms}|{request.incomplete_ms}"
-        settings += f"|{SETTINGS}"
+        settings += f"|{code()}"
         return MadeBy("pocketsphinx", "en-us-5.0.4", hashlib.sha256(settings.encode()).hexdigest()[:16])
 
     def open(self, request: HearingRequest, emit: Callable[[Heard], None]) -> Utterances:

@@ -29,6 +29,7 @@ FAINT_DB = 35.0  # below the loudest frame: an utterance lies between its first 
 MARGIN_FRAMES = 15  # of silence around it
 LOUD_DB = 20.0  # below the utterance's loudest frames: no silence
 SAMPLE_RATE = 16000  # what the bundled model was trained on; it fails at 8000
+LOUDEST = 32000.0  # of 16 bits
 NOISE = 8.0  # standard deviation, of 16 bits
 MAX_GRAMMARS = 64  # a profile change brings a new one; the oldest is dropped
 # A sentence need not be finished. Without ends inside it the decoder invents one: words in no time at all. What ends
@@ -59,21 +60,25 @@ class Ear:
         if grammar:
             self._load_garbage()
 
-    def hear(self, pcm: bytes, name: str, grammar: str, *, broken: bool = False, guess: bool = False) -> Message:
+    def hear(
+        self, pcm: bytes, name: str, grammar: str, *, broken: bool = False, guess: bool = False, narrow: bool = False
+    ) -> Message:
         """The best words for one utterance (s16le, 16 kHz), their score, and what speaks against them.
 
-        `broken`: it does not end in a pause. `garbage` is the score of any sounds at all; `passed_over` the
-        share of loud frames taken for silence. A `guess` goes without both: it is for an utterance that still goes on.
+        `narrow`: it came at less than 16 kHz. `broken`: it does not end in a pause. `garbage` is the score of any
+        sounds at all; `passed_over` the share of loud frames taken for silence. A `guess` goes without both: it is for
+        an utterance that still goes on.
         """
         search = self._search(name, grammar, broken)
         pcm, from_frame = trimmed(pcm)
-        pcm = made_ready(pcm)
+        pcm = made_ready(pcm, narrow)
         score, sounds, frames = self._decode(search, pcm)
         words = [part for part in sounds if not part[0].startswith(PART)]
         complete = bool(grammar) and words == sounds and self._grammars[name].accepts(_text(words))
         if grammar and not complete:
             words = self._unsqueezed(words)
-        found: Message = {"text": _text(words), "score": score, "frames": frames, "complete": complete and not guess}
+        found: Message = {"text": _text(words), "score": score, "frames": frames, "broken": broken}
+        found["complete"] = complete and not guess
         if grammar and words and not guess:
             found["passed_over"] = passed_over(pcm, sounds)
             self._load_garbage()
@@ -157,12 +162,14 @@ def resample_whole(pcm: bytes, sample_rate: int) -> bytes:
     return _pcm(soxr.resample(_samples(pcm), sample_rate, SAMPLE_RATE))
 
 
-def made_ready(pcm: bytes) -> bytes:
+def made_ready(pcm: bytes, narrow: bool) -> bytes:
     """With the band a telephone line took, and no moment of it silent: digital silence has no spectrum a model was ever
     trained on. The same noise every time gives the same words."""
     samples = _samples(pcm)
-    if is_narrow(samples):
+    if narrow or is_narrow(samples):
         samples = widened(samples)
+        # The mean is taken out of the cepstra, so loudness says nothing to the model; what is cut off does.
+        samples *= min(1.0, LOUDEST / max(1.0, float(np.abs(samples).max(initial=0.0))))
     return _pcm(samples + np.random.default_rng(0).normal(0.0, NOISE, len(samples)))
 
 
@@ -180,7 +187,7 @@ def trimmed(pcm: bytes) -> tuple[bytes, int]:
     The cepstral mean is that of the whole utterance: more silence would change every sound in it.
     """
     power = _power(pcm)
-    if not len(power):
+    if not power.any():
         return pcm, 0
     loud = np.flatnonzero(power > power.max() / 10 ** (FAINT_DB / 10))
     begin = max(0, int(loud[0]) - MARGIN_FRAMES)
@@ -231,7 +238,7 @@ def _hear(ear: Ear, message: Message, reply: Callable[[Message], None]) -> None:
     answer = {"id": message["id"], "utterance": message["utterance"]}
     try:
         pcm = resample_whole(message["pcm"], message["sample_rate"])
-        how = {"broken": message["broken"], "guess": message["guess"]}
+        how = {"broken": message["broken"], "guess": message["guess"], "narrow": message["sample_rate"] < SAMPLE_RATE}
         reply({**answer, **ear.hear(pcm, message["name"], message["grammar"], **how)})
     except (RuntimeError, ValueError) as problem:
         reply({**answer, "error": f"the grammar or the audio was refused: {problem}"})

@@ -17,24 +17,23 @@ Samples = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.floating[Any]]
 
 SAMPLE_RATE = 16000
-LINE_HZ = 4000  # a telephone line carries less than this
-# A signal with less than this share of its power above the line's band came from a line.
-NARROW_HZ, NARROW = 4300, 1e-4
-TOP_HZ, LOW_HZ = 3400, 2500  # a sibilant has its sound above the one, a vowel below the other
+# Wide-band speech has some of its sound above the line's band; a line leaves less than this share of what is below.
+ABOVE_HZ, BELOW_HZ, NARROW = (4300, 7000), (2500, 3900), 1e-3
+TOP_HZ, LOW_HZ = (3400, 4000), (0, 2500)  # a sibilant has its sound in the one, a vowel in the other
 MADE_UP_HZ = (3800, 7600)
 GAIN, SIBILANT_GAIN, MOST_SIBILANT = 1.0, 20.0, 3.0
 WINDOW = 160  # samples, of 10 ms
 FAINT = 0.005  # of the level: less is no sound to compare with
 HISS = 0.025  # of the level, over the whole band: a line is never as clean as a computed voice
+ROUND = 8192  # samples; a transform of a length with a large prime factor takes many times as long
 
 
 def is_narrow(samples: Samples) -> bool:
     """Whether 16 kHz speech came over a telephone line."""
-    if not len(samples):
-        return False
-    power = np.abs(np.fft.rfft(samples)) ** 2
-    hz = _frequencies(len(samples))
-    return bool(power[hz > NARROW_HZ].sum() < NARROW * power.sum())
+    count = _round(len(samples))
+    power = np.abs(np.fft.rfft(samples, count)) ** 2 if count else np.zeros(1)
+    below = float(power[_band(count, BELOW_HZ)].sum())
+    return below > 0 and float(power[_band(count, ABOVE_HZ)].sum()) < NARROW * below
 
 
 def widened(samples: Samples) -> Samples:
@@ -42,14 +41,14 @@ def widened(samples: Samples) -> Samples:
     level = level_of(samples)
     if not level:
         return samples
-    count, hz = len(samples), _frequencies(len(samples))
-    spectrum = np.fft.rfft(samples)
-    top = _envelope(np.fft.irfft(np.where((hz > TOP_HZ) & (hz < LINE_HZ), spectrum, 0), count))
-    low = _envelope(np.fft.irfft(np.where(hz < LOW_HZ, spectrum, 0), count))
+    count = _round(len(samples))
+    spectrum = np.fft.rfft(samples, count)
+    top = _envelope(_only(spectrum, TOP_HZ, count))[: len(samples)]
+    low = _envelope(_only(spectrum, LOW_HZ, count))[: len(samples)]
     sibilance = np.minimum(top / (low + FAINT * level), MOST_SIBILANT)
     chance = np.random.default_rng(0)
-    made_up = (GAIN + SIBILANT_GAIN * sibilance) * top * _noise(chance, count)
-    hiss = chance.normal(0.0, HISS * level, count)
+    made_up = (GAIN + SIBILANT_GAIN * sibilance) * top * _noise(chance, count)[: len(samples)]
+    hiss = chance.normal(0.0, HISS * level, len(samples))
     return (samples + made_up + hiss).astype(np.float32)
 
 
@@ -61,17 +60,25 @@ def level_of(samples: Samples) -> float:
 
 def _noise(chance: np.random.Generator, count: int) -> Floats:
     """Of one, in the band that is made up."""
-    hz = _frequencies(count)
-    begin, end = MADE_UP_HZ
-    spectrum = np.where((hz > begin) & (hz < end), np.fft.rfft(chance.normal(0.0, 1.0, count)), 0)
-    noise = np.fft.irfft(spectrum, count)
-    loudness = float(noise.std())
-    return noise / loudness if loudness else noise
+    noise = _only(np.fft.rfft(chance.normal(0.0, 1.0, count)), MADE_UP_HZ, count)
+    return noise / float(noise.std())
 
 
-def _envelope(band: Floats) -> npt.NDArray[np.float64]:
-    return np.sqrt(np.convolve(band**2, np.full(WINDOW, 1 / WINDOW), "same"))
+def _only(spectrum: npt.NDArray[Any], hz: tuple[int, int], count: int) -> Floats:
+    return np.fft.irfft(np.where(_band(count, hz), spectrum, 0), count)
 
 
-def _frequencies(count: int) -> Floats:
-    return np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
+def _band(count: int, hz: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    frequencies = np.fft.rfftfreq(count, 1 / SAMPLE_RATE) if count else np.zeros(1)
+    return (frequencies >= hz[0]) & (frequencies < hz[1])
+
+
+def _envelope(band: Floats) -> Floats:
+    """The root mean square of the 10 ms around each sample."""
+    padded = np.pad(band**2, (WINDOW // 2 + 1, WINDOW // 2))
+    summed = np.cumsum(padded)
+    return np.sqrt(np.maximum(summed[WINDOW:] - summed[:-WINDOW], 0) / WINDOW)
+
+
+def _round(count: int) -> int:
+    return -(-count // ROUND) * ROUND
