@@ -268,6 +268,7 @@ class Caller:
     def _hang_up(self) -> None:
         """The carrier says so, and closes; when it does not, the door has to."""
         wire, self._wire = self._wire, None
+        self.ear.stop()
         if wire is not None:
             wire.to_door(socket.Text((self._writer.stop(),)))
             if self._chance.random() < 0.7:
@@ -283,8 +284,7 @@ class Caller:
 
     async def _talk(self) -> None:
         """Audio at real pace, speech or silence; nothing while muted."""
-        loop = asyncio.get_running_loop()
-        each = self._frame_ms // voice.FRAME_MS
+        loop, each = asyncio.get_running_loop(), self._frame_ms // voice.FRAME_MS
         while True:
             await asyncio.sleep(self._tick_ms / 1000)
             if self._wire is None:

@@ -236,5 +236,6 @@ CHECKS: dict[str, Check] = {
     "who is well is not given up": _lost,
     "the record is what went out": sound.as_recorded,
     "what counts as heard was heard": sound.as_heard,
+    "what was heard counts": sound.heard_counts,
     **readmodels.CHECKS,
 }

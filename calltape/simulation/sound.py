@@ -16,6 +16,7 @@ from schema.registry import unpack_media
 # Speech shorter than the segmenter's confirmation may end a stream unheard.
 UNCONFIRMED_MS = 120
 UNCERTAIN_MS = 100  # a line's latency, which ingest cannot know
+PIECE_MS = 200  # the longest piece of audio with a mark of its own
 
 
 def callers_name(stream_id: str) -> str:
@@ -183,6 +184,23 @@ def as_heard(tape: Tape) -> Iterator[str]:
             yield f"{key}: {heard_ms} ms count as heard, the caller heard {heard.get(key, 0)}"
 
 
+def heard_counts(tape: Tape) -> Iterator[str]:
+    """What the caller's ear was given on a line that held until its end was told counts as heard, but for the last
+    piece, which may be on its way back as an echo then."""
+    told: dict[tuple[str, int], int] = defaultdict(int)
+    for one in tape.of(stream.PlaybackMarked, stream.PlaybackCleared):
+        event = one.event
+        assert isinstance(event, stream.PlaybackMarked | stream.PlaybackCleared)
+        told[event.reply, event.sentence] = max(told[event.reply, event.sentence], event.heard_ms)
+    closed = {one.event.stream for one in tape.of(stream.StreamClosed) if isinstance(one.event, stream.StreamClosed)}
+    heard, _ = _heard_by_ear(tape)
+    for key, heard_ms in heard.items():
+        counted_ms = told[key[1:]]
+        held = key[0] in closed and callers_name(key[0]) not in tape.outcome.broken
+        if held and heard_ms > counted_ms + PIECE_MS + UNCERTAIN_MS:
+            yield f"{key}: the caller heard {heard_ms} ms, {counted_ms} count"
+
+
 def _heard_by_ear(tape: Tape) -> tuple[dict[tuple[str, str, int], int], dict[str, int]]:
     """(stream, reply, sentence) -> how far into the sentence the caller really heard; and the bytes on record of each
     of the caller's streams."""
@@ -196,8 +214,9 @@ def _heard_by_ear(tape: Tape) -> tuple[dict[tuple[str, str, int], int], dict[str
             if cut_from < end and cut_to > begin:
                 end = max(begin, cut_from)
         end = min(end, max(begin, len(tape.outcome.received.get(name, b""))))
-        key = (media.stream, media.reply, media.sentence)
-        found[key] = max(found.get(key, 0), media.offset_ms + (end - begin) // 8)
+        if end > begin:
+            key = (media.stream, media.reply, media.sentence)
+            found[key] = max(found.get(key, 0), media.offset_ms + (end - begin) // 8)
     return found, sent
 
 

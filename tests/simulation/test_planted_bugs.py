@@ -163,6 +163,12 @@ def test_echoes_of_a_clear_that_count_as_heard_are_found(monkeypatch: pytest.Mon
     assert "what counts as heard was heard" in _broken(story="a")
 
 
+def test_what_was_heard_before_a_caller_hung_up_and_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Playlist, "lost", lambda self, now: [])
+    script = (Step("hang_up", after=1100),)
+    assert "what was heard counts" in _broken(Plan(), script)
+
+
 def test_audio_for_another_stream_of_the_mailbox_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is back under its old name plays what was meant for the stream it held before."""
 
