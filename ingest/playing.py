@@ -98,8 +98,8 @@ class Playlist:
 
     def _forget_old(self) -> None:
         while len(self._sentences) > MEMORY:
-            oldest = next(iter(self._sentences))
-            if not self._sentences[oldest].done:
+            oldest = next((key for key, sentence in self._sentences.items() if sentence.done), None)
+            if oldest is None:
                 return
             del self._sentences[oldest]
 
@@ -118,6 +118,8 @@ class Playlist:
                 if self.ahead_ms(now) >= self._pace.lead_ms:
                     break
                 piece = self._next_piece(sentence, now)
+                if piece is None and self._is_starved(sentence, now):
+                    piece = sentence.pieces[0][0], sentence.pull(None)  # less than anybody waits for: the last of it
                 if piece is None:
                     break
                 self._write(sentence, piece, now, acts)
@@ -183,11 +185,15 @@ class Playlist:
         if sentence.whole:
             self._finish(sentence, now, acts)
             return True
-        starved = len(self._line) > 1 and now - sentence.grew_at >= self._pace.starved_ms
-        if starved:
+        if starved := self._is_starved(sentence, now):
             # Its rest never came; the next sentence must not wait for it.
             self._break_off(sentence, now, acts)
         return starved
+
+    def _is_starved(self, sentence: Sentence, now: int) -> bool:
+        """Its rest does not come, another waits behind it, and the peer has next to nothing left to play."""
+        overdue = now - sentence.grew_at >= self._pace.starved_ms
+        return overdue and len(self._line) > 1 and self.ahead_ms(now) < RUNNING_DRY_MS
 
     def _break_off(self, sentence: Sentence, now: int, acts: list[Act]) -> None:
         """It ends with what is out there; how far that is heard its marks, or the clock, will tell."""

@@ -428,7 +428,18 @@ def _starved(*, echoes: bool = True) -> tuple[Playlist, list[str], list[Act]]:
     playlist.audio(audio(0, 2_460, take=5), 0)
     playlist.audio(audio(0, 100, take=5, index=1, last=True), 0)
     out = [act.mark for act in playlist.due(0) if isinstance(act, Write)]
-    return playlist, out, playlist.due(Pace().starved_ms)
+    early = playlist.due(Pace().starved_ms)
+    assert not [act for act in early if isinstance(act, Write | Cleared)], "the peer has enough: the rest may come yet"
+    return playlist, out, playlist.due(2_300)
+
+
+def test_less_than_a_piece_of_a_sentence_whose_rest_never_comes_goes_out_too(playlist: Playlist) -> None:
+    playlist.audio(audio(0, 230, take=5), 0)
+    playlist.audio(audio(0, 100, take=5, index=1, last=True), 0)
+    acts = [act for now in range(0, 3_000, 100) for act in playlist.due(now)]
+    written = {index: [act for act in acts if isinstance(act, Write) and act.sentence == index] for index in (0, 1)}
+    assert sum(len(act.payload) for act in written[0]) == 230 * 8
+    assert sum(len(act.payload) for act in written[1]) == 100 * 8
 
 
 def test_of_a_sentence_whose_rest_never_comes_counts_what_comes_back() -> None:

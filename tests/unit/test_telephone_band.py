@@ -37,6 +37,14 @@ def test_the_same_speech_is_widened_in_the_same_way_however_loud_it_is() -> None
     assert np.allclose(widened(speech * 0.25), widened(speech) * 0.25, rtol=1e-3, atol=1.0)
 
 
+def test_what_is_quiet_behind_what_is_loud_gets_no_more_than_its_due() -> None:
+    seconds = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
+    vowel = 8_000 * np.sin(2 * np.pi * 300 * seconds) * np.where(seconds < 3, 1.0, 0.03)
+    speech = (vowel + 60 * np.sin(2 * np.pi * 3_700 * seconds)).astype(np.float32)
+    made_up = (widened(speech) - speech)[-14_000:-2_000]
+    assert np.sqrt((made_up**2).mean()) < 400
+
+
 def test_what_is_made_up_reaches_the_model_and_nothing_is_clipped() -> None:
     pcm = tone(500, 3_700).astype("<i2").tobytes()
     ready = np.frombuffer(pocketsphinx_child.made_ready(pcm, narrow=True), "<i2").astype(np.float32)

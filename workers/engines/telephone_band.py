@@ -76,7 +76,7 @@ def _band(count: int, hz: tuple[int, int]) -> npt.NDArray[np.bool_]:
 def _envelope(band: Floats) -> Floats:
     """The root mean square of the 10 ms around each sample."""
     padded = np.pad(band**2, (WINDOW // 2 + 1, WINDOW // 2))
-    summed = np.cumsum(padded)
+    summed = np.cumsum(padded, dtype=np.float64)  # what is quiet behind what is loud is lost in fewer digits
     return np.sqrt(np.maximum(summed[WINDOW:] - summed[:-WINDOW], 0) / WINDOW)
 
 
