@@ -15,7 +15,7 @@ from schema.registry import unpack_media
 
 # Speech shorter than the segmenter's confirmation may end a stream unheard.
 UNCONFIRMED_MS = 120
-UNCERTAIN_MS = 100  # a line's latency, which ingest cannot know
+UNCERTAIN_MS = 170  # a line's latency there and back: who hangs up has gone for so long before ingest can know
 PIECE_MS = 200  # the longest piece of audio with a mark of its own
 
 
