@@ -150,7 +150,8 @@ Said = (
 )
 
 
-# Heeded at any rate: audio in excess pushes out no `stop` and no echo, and of these none is worth a record.
+# Heeded at any rate: audio in excess pushes out no `stop` and no echo. However often they come, these leave no more on
+# the record than one end and the marks we sent.
 CHEAP = frozenset({Repeated, MarkEchoed, Figures, Ended, Ignored, Violation})
 
 
