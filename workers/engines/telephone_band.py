@@ -3,7 +3,7 @@
 A sibilant is mostly sound above 4 kHz. Without it a model hears its neighbours instead: "boss" as "daughter", "six" as
 "three". So noise is added up there, as loud as the top of what the line left, and much louder where that top outweighs
 everything below it, as it does in sibilants alone. The figures were fitted on benchmarks/sentences/tune.yaml: half or
-twice of a gain makes little difference, a top that begins at 2500 Hz costs six sentences of a hundred.
+twice of a gain makes little difference, a top that begins at 2500 Hz costs four sentences of a hundred.
 """
 
 from __future__ import annotations
