@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from clients.backoff import Backoff
 from clients.caller import Caller, Voice, prepare
 from clients.line import Line
 from clients.report import CallReport, OnEvent, Seen
@@ -26,32 +27,12 @@ from clients.ticker import Ticker
 from clients.webhooks import reason_of
 from clients.wire import APP_RATE, Answer, Broken, Cut, Left, Meant, Named, Over, Speech, Trouble, Wire
 
-LONGEST_WAIT_S = 30.0
 # A server that is gone for longer has given the call up: its grace is 45 s.
 ATTEMPTS = 6
 STEADY_S = 5.0  # a connection that lasted so long begins the backoff anew
 ENDED_S = 3.0  # for the server to say that the call is over
 GONE_FOR_GOOD = frozenset({1000, 1002, 1008, 1009, 4401, 4409})
 COME_AGAIN = frozenset({429, 502, 503, 504})  # before the upgrade
-
-
-class Backoff:
-    """1, 2, 4 … 30 s, each a little less by chance; `jitter` gives 0 to 1."""
-
-    def __init__(self, jitter: Callable[[], float], *, first_s: float = 1.0) -> None:
-        self._jitter = jitter
-        self._first_s = first_s
-        self.attempts = 0
-
-    def next_s(self, at_least_s: float = 0.0) -> float:
-        """How long to wait before the next attempt."""
-        wait_s = min(LONGEST_WAIT_S, self._first_s * float(2**self.attempts))
-        self.attempts += 1
-        return max(at_least_s, wait_s * (1 - 0.25 * self._jitter()))
-
-    def reset(self) -> None:
-        """Connected, and not for a moment only."""
-        self.attempts = 0
 
 
 class Rate:
@@ -79,6 +60,7 @@ class AppStream(MediaStream):
         self.is_over = False
         self.retry_after_s = 0.0
         self._close_code = 0  # the protocol's own; 0: the socket's counts
+        self._is_known = asyncio.Event()  # the server named the call, or will not
         self._left = asyncio.Event()
         self._gone = asyncio.Event()
         self._wire = wire
@@ -118,6 +100,7 @@ class AppStream(MediaStream):
         finally:
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
+            self._is_known.set()
             self._gone.set()
 
     async def _leave(self) -> None:
@@ -126,14 +109,15 @@ class AppStream(MediaStream):
         await self._socket.close()
 
     async def finish(self) -> None:
-        """Say goodbye, and wait for the server to end the call."""
+        """Say goodbye as soon as the server knows who speaks, and wait for it to end the call."""
         if self._socket.closed:
             return
+        await _within(ENDED_S, self._is_known)
         self._tell(self._wire.goodbye())
         self._stopped = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ENDED_S):
-                await self._gone.wait()
+        await _within(ENDED_S, self._gone)
+        if not self._gone.is_set():
+            self._close_code = aiohttp.WSCloseCode.OK
         await self._socket.close()
 
     def _tell(self, messages: Sequence[str | bytes]) -> None:
@@ -153,6 +137,7 @@ class AppStream(MediaStream):
                 return [{"event": "clear", "streamSid": sid}]
             case Named(call_id):
                 line.report.call_id = call_id
+                self._is_known.set()
             case Trouble(code, message, retry_after_ms):
                 self.retry_after_s = (retry_after_ms or 0) / 1000
                 if retry_after_ms is None:
@@ -220,18 +205,15 @@ class AppCall:
             self._line.see(Seen.HUNG_UP, "caller")
             self.report.ended_by = "caller"
             self._hangs_up.set()
-            if self._line.stream is not None:
-                await self._line.stream.finish()
 
     async def _stay_connected(self, http: aiohttp.ClientSession) -> None:
-        """One socket after the other, until the call is over or the server does not come back."""
+        """One socket after the other, until the call is over or the server does not come back.
+
+        Who hangs up while the line is away is connected once more, to say so: else the server would wait for them.
+        """
         wait_s = 0.0
-        while not self._hangs_up.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s or None):
-                    await self._hangs_up.wait() if wait_s else None
-            if self._hangs_up.is_set():
-                return
+        while self.report.streams or not self._hangs_up.is_set():
+            await self._wait(wait_s)
             socket = await self._connect(http)
             if self._turned_away:
                 return
@@ -245,6 +227,15 @@ class AppCall:
                 self._line.fail(f"{ATTEMPTS} attempts to come back were in vain")
                 return
             wait_s = self._backoff.next_s(at_least_s)
+            if socket is not None and self._hangs_up.is_set():
+                wait_s = at_least_s  # the goodbye was lost with the line: it is said again at once
+
+    async def _wait(self, wait_s: float) -> None:
+        """Before the next attempt; a caller who hangs up meanwhile is not kept waiting for the first."""
+        if self._hangs_up.is_set():
+            await asyncio.sleep(wait_s)
+        elif wait_s:
+            await _within(wait_s, self._hangs_up)
 
     async def _connect(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse | None:
         url = self._config.to.rstrip("/") + self._wire.path
@@ -274,9 +265,12 @@ class AppCall:
         self._line.stream = stream
         self._line.see(Seen.STREAM_OPENED, self._wire.path)
         ended = "connection lost"
+        leaving = asyncio.create_task(self._hang_up(stream), name=f"{self._wire.call_id} hangs up")
         try:
             ended = await stream.run(self._line.receive)
         finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
             self._line.stream = None
             self._line.see(Seen.STREAM_CLOSED, ended)
         if loop.time() - connected_at >= STEADY_S:
@@ -286,3 +280,14 @@ class AppCall:
         if not self._hangs_up.is_set():
             self.report.ended_by = ended
         return not stream.is_over and stream.close_code not in GONE_FOR_GOOD
+
+    async def _hang_up(self, stream: AppStream) -> None:
+        await self._hangs_up.wait()
+        await stream.finish()
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for it, but not for ever."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clients.opus import DECODED_RATE, Decoder, Encoder
-from clients.wire import APP_RATE, Broken, Cut, Meant, Over, Speech, Trouble, Words
+from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Trouble, Words
 
 PACKET_MS = 20
 STATUSES = ("processing", "speaking", "listening", "complete")
@@ -88,7 +88,7 @@ class MobileWire:
         if status == "listening" and self._owes_end:
             self._owes_end = False
             return [Cut()]
-        return []
+        return [Named(self.call_id)]
 
     def _transcript(self, message: dict[str, Any]) -> list[Meant]:
         words = Words(message["speaker"], message["text"], message["is_final"])

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from audio.opus import OpusDecoder, OpusEncoder
-from clients.app import LONGEST_WAIT_S, Backoff, Rate
+from clients.app import Rate
+from clients.backoff import LONGEST_WAIT_S, Backoff
 from clients.call_control import FORMATS, CallControlWire
 from clients.mobile import MobileWire
 from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Trouble, Wire, Words
