@@ -15,6 +15,7 @@ from playwright.async_api import Browser
 
 from ingest.config import TokenSecrets
 from ingest.tokens import issue
+from schema.call import CallEnded, RequestMade
 from schema.envelope import AnyEvent
 from schema.speech import TranscriptSettled
 from schema.stream import PlaybackMarked, StreamOpened, TextTyped
@@ -189,6 +190,19 @@ async def test_a_call_goes_on_when_the_network_comes_back(world: World, browser:
     assert after[: len(before)] == before
     assert after == said(events)[: len(after)]
     assert [line.replace(" (not heard:) ", "") for line in watched] == said(events)
+
+
+async def test_who_hangs_up_while_the_network_is_away_is_not_waited_for(world: World, browser: Browser) -> None:
+    async with cabled(urlsplit(world.address).port or 0) as cable, calling(browser, cable.address) as tab:
+        await more_lines(tab, "caller", 0)
+        call = await called(tab)
+        cable.cut()
+        await tab.state("reconnecting")
+        await tab.page.click("#call")
+        await tab.state("ended")
+    events = await world.until(call, "call.ended")
+    assert [event.kind for event in events if isinstance(event, RequestMade)] == ["hang_up"]
+    assert next(event for event in events if isinstance(event, CallEnded)).reason == "request"
 
 
 async def test_a_screen_shows_the_call_as_it_happens(world: World, browser: Browser) -> None:

@@ -21,6 +21,7 @@ export class Call {
   #timing = new AnswerTiming();
   #isConnected = false;
   #isOver = false;
+  #isLeaving = false;
   #isRealtime;
   #isMuted = false;
   #sent = 0;
@@ -112,15 +113,20 @@ export class Call {
     return false;
   }
 
+  // Said at once, or as soon as the line is back: else the server would wait for who has gone.
   hangUp() {
     this.#microphone?.stop();
     this.#speaker?.flush();
     if (!this.#connection) {
       this.#finish("", false);
-    } else if (this.#connection.send({ type: "stop" })) {
-      setTimeout(() => this.#connection.close(), GOODBYE_MS);
-    } else {
+    } else if (this.#isLeaving || !this.#connections) {
       this.#connection.close();
+    } else {
+      this.#isLeaving = true;
+      if (!this.#connection.send({ type: "stop" })) {
+        this.#connection.hurry();
+      }
+      setTimeout(() => this.#connection.close(), GOODBYE_MS);
     }
   }
 
@@ -133,6 +139,10 @@ export class Call {
 
   #joined(session) {
     this.#session = session;
+    if (this.#isLeaving) {
+      this.#connection.send({ type: "stop" });
+      return;
+    }
     this.#isConnected = true;
     this.#timing.socketOpened();
     this.#microphone?.record({ held: !this.#isRealtime });

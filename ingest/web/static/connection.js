@@ -38,7 +38,7 @@ export class Connection {
   #silent = 0;
   #atLeastMs = 0;
   #isDone = false;
-  #wakeUp = () => this.#reconnectNow();
+  #wakeUp = () => this.hurry();
 
   // `path()` is asked at each attempt: a view that moves on says where it is; `token()` likewise. `probe()` is what is
   // asked by plain HTTP why the websocket was refused, where that is another address.
@@ -89,6 +89,15 @@ export class Connection {
   // Drop this socket and open another: with a fresh token, or after a sign of life was missed.
   renew() {
     this.#lost(this.#socket, 0, true);
+  }
+
+  // Where the next attempt is waited for, it is made now.
+  hurry() {
+    if (this.#timer) {
+      clearTimeout(this.#timer);
+      this.#timer = 0;
+      this.open();
+    }
   }
 
   #take(text) {
@@ -143,14 +152,6 @@ export class Connection {
     const atLeastMs = this.#atLeastMs;
     this.#atLeastMs = 0;
     return Math.max(atLeastMs, waitMs);
-  }
-
-  #reconnectNow() {
-    if (this.#timer) {
-      clearTimeout(this.#timer);
-      this.#timer = 0;
-      this.open();
-    }
   }
 
   #drop() {
