@@ -218,7 +218,11 @@ def _playback_marked(talk: Talk, event: stream.PlaybackMarked, position: int, at
 def _playback_cleared(talk: Talk, event: stream.PlaybackCleared, position: int, at: int) -> Talk:
     talk = _with_sentence(talk, event.reply, event.sentence, at, heard_ms=event.heard_ms)
     reply = _named(talk, event.reply)
-    return talk if reply is None else replace(talk, reply=replace(reply, cleared=bool(reply.interrupted)))
+    if reply is None:
+        return talk
+    # A sentence whose rest never came is cleared by itself, while a later one may sound.
+    is_last = not any(s.started_at and not s.over and s.index > event.sentence for s in reply.sentences)
+    return replace(talk, reply=replace(reply, cleared=bool(reply.interrupted) and is_last))
 
 
 def _with_sentence(talk: Talk, reply_id: str, index: int, at: int, **changes: Any) -> Talk:

@@ -152,6 +152,16 @@ def test_what_was_cut_is_remembered_as_it_was_heard() -> None:
     assert said.heard == "I made a"
 
 
+def test_a_sentence_whose_rest_never_came_says_nothing_of_the_one_after_it() -> None:
+    call = answering()
+    call.starts_playing(1)
+    call.says("no wait")
+    call.clears(0, 700)
+    assert call.decide() == []
+    call.clears(1, 400)
+    assert types_of(call.decide()) == ["reply.finished", "turn.taken", "reply.started"]
+
+
 def test_the_answer_waits_for_word_of_what_was_heard_but_not_for_ever() -> None:
     call = answering()
     call.says("no wait")
