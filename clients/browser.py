@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from clients.opus import DECODED_RATE, Encoder
 from clients.webm import WebmWriter
-from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Trouble, Words
+from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Transcript, Trouble, Words
 
 SPOKEN_RATE = 24_000
 PACKET_MS = 60  # as MediaRecorder makes them, whatever its timeslice
@@ -25,7 +25,7 @@ class BrowserWire:
         asked = {"session": session, "agent": agent, "language": language, "site": site}
         self.path = "/ws/voice?" + urlencode({name: value for name, value in asked.items() if value})
         self.call_id = f"{tenant}~{session}"
-        self.transcript: list[Words] = []
+        self.transcript = Transcript()
         self.pages: list[str] = []  # paths the server sent the page to
         self._session = session
         self._said_ms = 0
@@ -97,8 +97,7 @@ class BrowserWire:
         if not isinstance(message["is_user"], bool):
             raise TypeError("a transcript says nothing of its speaker")
         words = Words("caller" if message["is_user"] else "agent", message["text"], message["is_complete"])
-        self.transcript.append(words)
-        return [words]
+        return self.transcript.take(message["id"], words)
 
     def _interrupted(self, message: dict[str, Any]) -> list[Meant]:
         return [Cut()]

@@ -11,7 +11,7 @@ from typing import Any
 
 from clients.opus import Encoder
 from clients.webm import WebmWriter
-from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Trouble, Words
+from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Transcript, Trouble, Words
 
 FORMATS = ("webm-opus", "wav", "pcm16", "mulaw")
 CHUNK_MS = 100
@@ -34,7 +34,7 @@ class CallControlWire:
     ) -> None:
         """`history`: (speaker, text) of what was said before."""
         self.call_id = f"{tenant}~{session}"
-        self.transcript: list[Words] = []
+        self.transcript = Transcript()
         self._start = {
             "tenant_id": tenant,
             "call_id": session,
@@ -126,13 +126,12 @@ class CallControlWire:
 
     def _transcript(self, message: dict[str, Any]) -> list[Meant]:
         words = Words(message["speaker"], message["text"], message["is_final"])
-        self.transcript.append(words)
-        return [words]
+        return self.transcript.take(message["id"], words)
 
     def _response(self, message: dict[str, Any]) -> list[Meant]:
-        words = Words("agent", message["text"], message["is_final"])
-        self.transcript.append(words)
-        return [words]
+        if message["is_final"]:
+            return []  # the end of a response, without words
+        return self.transcript.take(message["id"], Words("agent", message["text"], True))
 
     def _call_ended(self, message: dict[str, Any]) -> list[Meant]:
         if not isinstance(message["reason"], str) or not isinstance(message["duration_ms"], int):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clients.opus import DECODED_RATE, Decoder, Encoder
-from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Trouble, Words
+from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Transcript, Trouble, Words
 
 PACKET_MS = 20
 STATUSES = ("processing", "speaking", "listening", "complete")
@@ -22,7 +22,7 @@ class MobileWire:
     def __init__(self, *, business: str, session: str, encoding: str = "opus") -> None:
         self.path = f"/voice/stream/ws/{business}"
         self.call_id = f"{business}~{session}"
-        self.transcript: list[Words] = []
+        self.transcript = Transcript()
         self._session = session
         self._encoding = encoding
         self._encoder = Encoder(APP_RATE, packet_ms=PACKET_MS) if encoding == "opus" else None
@@ -92,8 +92,7 @@ class MobileWire:
 
     def _transcript(self, message: dict[str, Any]) -> list[Meant]:
         words = Words(message["speaker"], message["text"], message["is_final"])
-        self.transcript.append(words)
-        return [words]
+        return self.transcript.take(message["id"], words)
 
     def _error(self, message: dict[str, Any]) -> list[Meant]:
         return [Trouble(message["error_code"], message["message"], message.get("retry_after"))]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clients.opus import DECODED_RATE, Decoder, Encoder
-from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Trouble, Words
+from clients.wire import APP_RATE, Broken, Cut, Meant, Named, Over, Speech, Transcript, Trouble, Words
 
 PACKET_MS = 20
 PLAYED_EVERY = 5  # packets
@@ -24,7 +24,7 @@ class RawWire:
         self, *, tenant: str, session: str, encoding: str = "opus", site: str = "", locale: str = "", agent: str = ""
     ) -> None:
         self.call_id = f"{tenant}~{session}"
-        self.transcript: list[Words] = []
+        self.transcript = Transcript()
         self.pages: list[str] = []  # paths the server sent a browser to
         self._tenant = tenant
         self._session = session
@@ -92,16 +92,14 @@ class RawWire:
         is_final = message["type"] == "user_transcript"
         if metadata["final" if is_final else "partial"] is not True:
             raise ValueError(f"{message['type']} that is none")
-        return self._words(Words("caller", message["data"], is_final))
+        return self.transcript.take(metadata["id"], Words("caller", message["data"], is_final))
 
     def _sentence(self, message: dict[str, Any], metadata: dict[str, Any]) -> list[Meant]:
         if metadata["sequence"] != self._heard + 1:
             return [Broken(f"packet {metadata['sequence']} is announced after {self._heard}")]
-        return [] if metadata["final"] else self._words(Words("agent", message["data"], True))
-
-    def _words(self, words: Words) -> list[Meant]:
-        self.transcript.append(words)
-        return [words]
+        if metadata["final"] or "id" not in metadata:
+            return []  # the end of a reply; or packets of a sentence whose words this socket was not told
+        return self.transcript.take(metadata["id"], Words("agent", message["data"], True))
 
     def _barge_in(self, message: dict[str, Any], metadata: dict[str, Any]) -> list[Meant]:
         return [Cut()]

@@ -10,7 +10,7 @@ from engineio import packet as engine
 from socketio import packet
 
 from clients.opus import DECODED_RATE, Decoder, Encoder
-from clients.wire import APP_RATE, Answer, Broken, Cut, Left, Meant, Named, Over, Speech, Trouble, Words
+from clients.wire import APP_RATE, Answer, Broken, Cut, Left, Meant, Named, Over, Speech, Transcript, Trouble, Words
 
 NAMESPACE = "/voice"
 PACKET_MS = 20
@@ -29,7 +29,7 @@ class SocketioWire:
         self, *, tenant: str, session: str, token: str = "", site: str = "", locale: str = "", agent: str = ""
     ) -> None:
         self.call_id = f"{tenant}~{session}"
-        self.transcript: list[Words] = []
+        self.transcript = Transcript()
         self.pages: list[str] = []  # paths the server sent the app to
         self._auth = {"token": token} if token else {}
         asked = {"sessionId": session, "siteId": site, "locale": locale, "agentId": agent}
@@ -146,14 +146,10 @@ class SocketioWire:
         return [Named(value["call"])]
 
     def _transcript(self, value: dict[str, Any]) -> list[Meant]:
-        return self._words(Words(value["speaker"], value["text"], value["is_final"]))
+        return self.transcript.take(value["id"], Words(value["speaker"], value["text"], value["is_final"]))
 
     def _response(self, value: dict[str, Any]) -> list[Meant]:
-        return [] if value["is_final"] else self._words(Words("agent", value["text"], True))
-
-    def _words(self, words: Words) -> list[Meant]:
-        self.transcript.append(words)
-        return [words]
+        return [] if value["is_final"] else self.transcript.take(value["id"], Words("agent", value["text"], True))
 
     def _status(self, value: dict[str, Any]) -> list[Meant]:
         status = value["status"]

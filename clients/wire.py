@@ -75,6 +75,22 @@ class Left:
 Meant = Speech | Cut | Named | Words | Trouble | Over | Broken | Answer | Left
 
 
+class Transcript(list[Words]):
+    """A call's lines, each once: who comes back is told again what it may have missed, under the `id` it had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ids: set[str] = set()
+
+    def take(self, id_: str, words: Words) -> list[Meant]:
+        """What of it is new."""
+        if id_ in self._ids:
+            return []
+        self._ids.add(id_)
+        self.append(words)
+        return [words]
+
+
 class Wire(Protocol):
     """One call's protocol, whatever sockets carry it."""
 

@@ -63,6 +63,7 @@ class Session:
         )
         self._measure = opening.UNOPENED
         self._user_id = self._reason = ""
+        self._has_hung_up = False
 
     # ------------------------------------------------------------------ the peer's side
 
@@ -102,7 +103,7 @@ class Session:
             is_due = self._is_due(now)
             for said in parse(message.data, now):
                 if type(said) is not base.Frame:
-                    if is_due or type(said) in base.CHEAP or self._beside.take(now):
+                    if is_due or base.is_cheap(said) or self._beside.take(now):
                         await self._heed(said, now)
                 elif is_due:
                     self._hear(said, now)
@@ -172,7 +173,8 @@ class Session:
     def _do(self, deed: Deed) -> None:
         if self.line is None:
             self.count("not_begun")  # on a line that was refused
-        else:
+        elif deed != base.HANG_UP or not self._has_hung_up:
+            self._has_hung_up |= deed == base.HANG_UP
             put_down(self._desk, self.line, deed, user_id=self._user_id)
 
     async def _open(self, began: base.Began) -> None:
@@ -192,16 +194,13 @@ class Session:
         self._measure, spoken = opening.measures(began)
         self.stream, self.line, self._user_id = line.stream, line, admitted.user_id
         voice = Voice(self.dialect, self.sender, spoken, echoes=admitted.echoes)
-        self.speaker = self._new_speaker(line, voice)
+        self.speaker = Speaker(desk, line, voice, gauge=self._gauge, shut=self.shut, now=self.course.opened_at)
         desk.sessions[self.stream] = self
         if admitted.starts_call:
             desk.tape.say(opening.started(desk, line, door, admitted, began), line.partition)
         await desk.tape.tell(opening.opened(desk, line, door, admitted, began, media_end), line.partition)
         self._put(self.dialect.opened())
         _log.info("stream opened", call_id=line.call_id, stream=self.stream, door=door)
-
-    def _new_speaker(self, line: Line, voice: Voice) -> Speaker:
-        return Speaker(self._desk, line, voice, gauge=self._gauge, shut=self.shut, now=self.course.opened_at)
 
     def _echo(self, name: str, now: int) -> None:
         if self.speaker is None:

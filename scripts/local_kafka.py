@@ -30,6 +30,8 @@ if CHECKOUT not in sys.path:  # as when this file is run, or loaded by its path
 from scripts.kafka.broker_jars import KafkaError, jars, missing  # noqa: E402
 from scripts.kafka.node import SHORT_LIVED, Node, tail  # noqa: E402
 
+__all__ = ["KafkaError", "LocalKafka", "Node", "jars", "main", "missing", "up"]
+
 # A cold machine needs 3 s for one node and 7 s for three; a busy one several times that.
 START_S = 90.0
 HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")

@@ -150,9 +150,14 @@ Said = (
 )
 
 
-# Heeded at any rate: audio in excess pushes out no `stop` and no echo. However often they come, these leave no more on
-# the record than one end and the marks we sent.
-CHEAP = frozenset({Repeated, MarkEchoed, Figures, Ended, Ignored, Violation})
+HANG_UP = Wished("hang_up")
+_CHEAP = frozenset({Repeated, MarkEchoed, Figures, Ended, Ignored, Violation})
+
+
+def is_cheap(said: Said) -> bool:
+    """Heeded at any rate: what comes in excess pushes out no end, no hang-up and no echo. However often these come,
+    they leave no more on the record than one hang-up, one end and the marks we sent."""
+    return type(said) in _CHEAP or said == HANG_UP
 
 
 class Dialect(Protocol):

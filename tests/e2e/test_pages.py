@@ -233,6 +233,29 @@ async def test_a_screen_shows_the_call_as_it_happens(world: World, browser: Brow
     assert [line.replace(" (not heard:) ", "") for line in shown] == said(events)
 
 
+TOLD_AGAIN = """async () => {
+    const { ServerWords } = await import("/static/server_words.js");
+    const { TalkView } = await import("/static/talk_view.js");
+    const words = new ServerWords(new TalkView(), {});
+    const told = [
+        { id: "e1", text: "Good day.", is_user: false, is_complete: true },
+        { id: "e2", text: "what do", is_user: true, is_complete: false },
+        { id: "e3", text: "What do I have?", is_user: true, is_complete: true },
+    ];
+    for (const message of [...told, ...told]) {
+        words.take({ type: "transcript", ...message });
+    }
+}"""
+
+
+async def test_what_is_told_again_after_a_loss_is_shown_once(browser: Browser) -> None:
+    async with house(dev=True, tokens=SECRETS, public_url="") as it, opened_tab(browser) as tab:
+        await tab.page.goto(f"{it.base}/talk")
+        await tab.page.evaluate(TOLD_AGAIN)
+        assert await lines(tab) == ["Good day.", "What do I have?"]
+        assert (await tab.page.is_hidden("#interim"), await tab.text("interim")) == (True, "")
+
+
 async def accessible(tab: Tab, what: str) -> list[str]:
     """What axe finds wrong in both schemes and widths."""
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +16,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from eventlog.memory import MemoryLog
 from eventlog.port import LogUnavailable
 from ingest.app import Ingest
-from ingest.config import IngestConfig, Limits, Pace
+from ingest.config import IngestConfig, Limits, Pace, TokenSecrets
+from ingest.tokens import issue
+from schema.call import RequestMade
 from schema.envelope import type_of
-from schema.stream import DtmfPressed, StreamClosed, StreamSuperseded
+from schema.stream import DtmfPressed, StreamClosed, StreamSuperseded, TextTyped
 from tests.support.doors import (
     ACCOUNT,
     CALL,
@@ -319,6 +322,53 @@ async def test_keys_pressed_by_the_thousand_are_not_all_facts() -> None:
         pressed = [event for event in await h.events("stream.closed") if isinstance(event, DtmfPressed)]
         limits = Limits()
         assert len(pressed) == 2 * limits.frames_bucket - 2, "`connected` and `start` came before"
+
+
+HANG_UPS = {
+    "mobile": (
+        "/voice/stream/ws/acme",
+        {"type": "start_session", "session_id": "s1", "audio_format": "opus"},
+        {"type": "text", "session_id": "s1", "text": "and"},
+        {"type": "end_session", "session_id": "s1"},
+    ),
+    "call": (
+        "/ws/call",
+        {"type": "start_call", "tenant_id": "acme", "call_id": "s1", "format": "opus"},
+        {"type": "text", "text": "and"},
+        {"type": "end_call"},
+    ),
+    "raw": (
+        "/voice-ws",
+        {"type": "voice_start", "metadata": {"sessionId": "s1"}},
+        {"type": "text", "data": "and"},
+        {"type": "voice_end", "metadata": {"final": True}},
+    ),
+    "browser": ("/ws/voice?session=s1", None, {"type": "text", "text": "and"}, {"type": "stop"}),
+}
+
+
+@pytest.mark.parametrize("door", HANG_UPS)
+async def test_too_many_words_do_not_push_out_an_apps_hanging_up(door: str) -> None:
+    path, hello, word, goodbye = HANG_UPS[door]
+    hands, secrets = Hands(), TokenSecrets(secret="s" * 32)
+    async with house(clock=hands, tokens=secrets) as h:
+        now_s = int(time.time())
+        bearer, _ = issue(secrets, tenant="acme", subject="u1", scopes=("call",), issued_at=now_s, valid_s=600)
+        ws = await h.http.ws_connect(h.base + path, headers={"Authorization": f"Bearer {bearer}"})
+        if hello is not None:
+            await ws.send_json(hello)
+        await h.events("stream.opened", "acme~s1")
+        tally = h.ingest.tally.door(door)
+        before = tally.received
+        for said in [word] * 1_300 + [goodbye] * 20:
+            await ws.send_json(said)
+        await h.counted(f'calltape_messages_total{{direction="in",door="{door}"}}', before + 1_320)
+        assert h.ingest.tally.bad_input[door, "over_rate"]
+        await ws.close()
+        events = await h.events("stream.closed", "acme~s1")
+    words = [event for event in events if isinstance(event, TextTyped)]
+    assert 2 * Limits().frames_bucket - 2 <= len(words) <= 2 * Limits().frames_bucket
+    assert [event.kind for event in events if isinstance(event, RequestMade)] == ["hang_up"]
 
 
 async def test_a_hundred_frames_a_second_are_none_too_many() -> None:

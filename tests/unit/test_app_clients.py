@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from audio.opus import OpusDecoder, OpusEncoder
 from clients.app import Rate
@@ -20,9 +21,9 @@ from ingest.dialects.call_control import CallControlDialect
 from ingest.dialects.mobile import MobileDialect
 from schema.call import CallEnded
 from schema.envelope import Event
-from schema.speech import TranscriptSettled
+from schema.speech import TranscriptRevised, TranscriptSettled
 from schema.stream import PlaybackStarted
-from schema.turn import ReplyFinished, ReplyInterrupted, ReplySentence, ReplyStarted
+from schema.turn import ReplyComposed, ReplyFinished, ReplyInterrupted, ReplySentence, ReplyStarted
 from tests.support.sound import likeness, sweep
 
 SPOKEN: list[Event] = [
@@ -30,6 +31,7 @@ SPOKEN: list[Event] = [
     ReplySentence(id="e2", call_id="c", reply="r1", index=0, text="Hello."),
     PlaybackStarted(id="e3", call_id="c", stream="s", reply="r1", sentence=0),
 ]
+REVISED = TranscriptRevised(id="e8", call_id="c", stream="s", text="ye")
 SETTLED = TranscriptSettled(id="e9", call_id="c", stream="s", text="yes", start_ms=0, end_ms=1, through_ms=1)
 
 AUDIO = {"type": "audio_output", "session_id": "s1", "sequence": 1, "is_final": True, "audio_data": ""}
@@ -152,6 +154,40 @@ def test_a_client_that_comes_back_is_the_same_call(name: str) -> None:
     frames = told(again, wire.speech(sweep(1_000, APP_RATE)))
     assert any(isinstance(one, Frame) for one in frames)
     assert not any(isinstance(one, Broken) for one in read(wire, [again.audio(coded(sweep(200, APP_RATE), began)[0])]))
+
+
+@pytest.mark.parametrize("name", ["mobile pcm16", "call pcm16"])
+def test_who_comes_back_keeps_each_line_once(name: str) -> None:
+    wire, dialect, _began = started(name)
+    assert isinstance(wire, MobileWire | CallControlWire)
+    facts = [*SPOKEN, REVISED, SETTLED]
+    for fact in facts[:-1]:
+        read(wire, dialect.send(fact))
+    before = list(wire.transcript)
+    again = PAIRS[name]()[1]
+    told(again, wire.hello())
+    read(wire, again.opened())
+    new = [one for fact in facts for one in read(wire, again.send(fact)) if isinstance(one, Words)]
+    assert [words.text for words in before] == ["Hello.", "ye"]
+    assert new == [Words("caller", "yes", True)]
+    assert wire.transcript == [*before, *new]
+
+
+@pytest.mark.parametrize("name", ["mobile pcm16", "call pcm16"])
+def test_the_same_words_said_twice_are_two_lines(name: str) -> None:
+    wire, dialect, _began = started(name)
+    assert isinstance(wire, MobileWire | CallControlWire)
+    for id_ in ("e9", "e10"):
+        read(wire, dialect.send(replace(SETTLED, id=id_)))
+    assert wire.transcript == [Words("caller", "yes", True)] * 2
+
+
+def test_the_end_of_a_response_is_no_line() -> None:
+    wire, dialect, _began = started("call pcm16")
+    assert isinstance(wire, CallControlWire)
+    for fact in (*SPOKEN, ReplyComposed(id="e4", call_id="c", reply="r1", sentences=1)):
+        read(wire, dialect.send(fact))
+    assert wire.transcript == [Words("agent", "Hello.", True)]
 
 
 @pytest.mark.parametrize("name", ["mobile pcm16", "call pcm16"])

@@ -21,7 +21,7 @@ from ingest.dialects.browser import BrowserDialect
 from ingest.dialects.raw import RawDialect
 from schema.call import CallEnded
 from schema.envelope import Event
-from schema.speech import TranscriptSettled
+from schema.speech import TranscriptRevised, TranscriptSettled
 from schema.stream import PlaybackStarted
 from schema.turn import ReplyFinished, ReplyInterrupted, ReplySentence, ReplyStarted, ToolCalled, ToolReturned
 from tests.support.sound import likeness, sweep
@@ -33,6 +33,7 @@ SPOKEN: list[Event] = [
     ReplySentence(id="e2", call_id="c", reply="r1", index=0, text="Hello."),
     PlaybackStarted(id="e3", call_id="c", stream="s", reply="r1", sentence=0),
 ]
+REVISED = TranscriptRevised(id="e8", call_id="c", stream="s", text="ye")
 SETTLED = TranscriptSettled(id="e9", call_id="c", stream="s", text="yes", start_ms=0, end_ms=1, through_ms=1)
 SHOWN: list[Event] = [
     ToolCalled(id="t1", call_id="c", reply="r1", name="navigate_to_page"),
@@ -193,6 +194,32 @@ def test_words_pages_troubles_and_the_end_of_a_turn_are_understood(name: str) ->
         read(wire, dialect.send(fact))
     assert wire.pages == ["/prices"]
     assert read(wire, dialect.problem("RATE_LIMITED", "slower", 500)) == [Trouble("RATE_LIMITED", "slower", 500)]
+
+
+@each
+def test_who_comes_back_keeps_each_line_once(name: str) -> None:
+    wire, dialect = PAIRS[name]()
+    connected(wire, dialect)
+    assert isinstance(wire, RawWire | BrowserWire)
+    facts = [*SPOKEN, REVISED, SETTLED]
+    for fact in facts[:-1]:
+        read(wire, dialect.send(fact))
+    before = list(wire.transcript)
+    again = PAIRS[name]()[1]
+    connected(wire, again)
+    new = [one for fact in facts for one in read(wire, again.send(fact)) if isinstance(one, Words)]
+    assert [words.text for words in before] == ["Hello.", "ye"]
+    assert new == [Words("caller", "yes", True)]
+    assert wire.transcript == [*before, *new]
+
+
+def test_a_sentence_that_was_held_and_goes_on_is_one_line() -> None:
+    wire, dialect = PAIRS["raw opus"]()
+    connected(wire, dialect)
+    assert isinstance(wire, RawWire)
+    for fact in (*SPOKEN, SPOKEN[-1]):
+        assert not any(isinstance(one, Broken) for one in read(wire, dialect.send(fact)))
+    assert wire.transcript == [Words("agent", "Hello.", True)]
 
 
 def test_a_raw_client_says_ten_times_a_second_what_it_played() -> None:

@@ -26,7 +26,7 @@ from ingest.dialects.socketio_messages import write_event
 from ingest.dialects.socketio_mouth import Mouth
 from schema.call import CallEnded
 from schema.envelope import Event
-from schema.speech import TranscriptSettled
+from schema.speech import TranscriptRevised, TranscriptSettled
 from schema.stream import PlaybackStarted
 from schema.turn import ReplyFinished, ReplyInterrupted, ReplySentence, ReplyStarted
 from tests.support.sound import likeness, sweep
@@ -39,6 +39,7 @@ SPOKEN: list[Event] = [
     PlaybackStarted(id="e3", call_id="c", stream="s", reply="r1", sentence=0),
 ]
 FINISHED = ReplyFinished(id="e5", call_id="c", reply="r1")
+REVISED = TranscriptRevised(id="e8", call_id="c", stream="s", text="ye")
 SETTLED = TranscriptSettled(id="e9", call_id="c", stream="s", text="yes", start_ms=0, end_ms=1, through_ms=1)
 
 
@@ -177,6 +178,19 @@ def test_a_turn_may_be_ended_and_words_come() -> None:
     assert read(wire, dialect.send(SETTLED)) == [Words("caller", "yes", True)]
     assert wire.transcript == [Words("caller", "yes", True)]
     assert read(wire, dialect.problem("RATE_LIMITED", "slower", 500)) == [Trouble("RATE_LIMITED", "slower", 500)]
+
+
+def test_who_comes_back_keeps_each_line_once() -> None:
+    wire, dialect, _began = started()
+    facts = [*SPOKEN, REVISED, SETTLED]
+    for fact in facts[:-1]:
+        read(wire, dialect.send(fact))
+    before = list(wire.transcript)
+    _, again, _began = started(wire)
+    new = [one for fact in facts for one in read(wire, again.send(fact)) if isinstance(one, Words)]
+    assert [words.text for words in before] == ["Hello.", "ye"]
+    assert new == [Words("caller", "yes", True)]
+    assert wire.transcript == [*before, *new]
 
 
 def test_a_goodbye_is_answered_by_the_end_and_the_server_leaves() -> None:

@@ -65,13 +65,15 @@ export class TalkView {
     line.hidden = !name;
   }
 
-  // A line that came before, as after a resume, is the same line.
+  // A line that came before, as after a resume, is the same line; the guesses at it came again, too.
   line({ id, text, isUser, name }) {
+    if (isUser) {
+      this.interim("");
+    }
     if (id && this.#lines.has(id)) {
       return;
     }
     if (isUser) {
-      this.interim("");
       this.#inReply = [];
     }
     const who = isUser ? "You" : name || "Agent";
