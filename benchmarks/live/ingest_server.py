@@ -19,6 +19,7 @@ import uvloop
 from child import clock_ms, now_ms, parent_is_done, tell
 from responder import Responder
 
+from calltape.lifetime import settle
 from eventlog.sqlite import SqliteLog
 from ingest.app import Ingest
 from ingest.config import IngestConfig
@@ -53,7 +54,9 @@ async def main(options: argparse.Namespace) -> None:
         times = AppendTimes(ingest)
         if options.answering:
             await stack.enter_async_context(Responder(log))
-        tell(port=await ingest.start("127.0.0.1", 0))
+        port = await ingest.start("127.0.0.1", 0)
+        settle()
+        tell(port=port)
         await parent_is_done()
         door = ingest.tally.door("twilio")
         tell(

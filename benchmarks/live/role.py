@@ -20,6 +20,7 @@ import uvloop
 from child import clock_ms, parent_is_done, tell
 
 from calltape import world
+from calltape.lifetime import settle
 from eventlog.kafka_tuning import KafkaTuning
 from eventlog.port import Log
 from eventlog.uri import open_log
@@ -70,6 +71,7 @@ async def main(options: argparse.Namespace) -> None:
     async with open_log(options.log, now=world.now_ms, kafka=kafka) as log:
         working = _doors(log) if options.role == "ingest" else _working(log, options.role, options.instance)
         async with working as said:
+            settle()
             tell(**said)
             await parent_is_done()
     tell(role=options.role, collections=[one["collections"] for one in gc.get_stats()])

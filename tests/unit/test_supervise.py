@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from calltape.keeper import LEAVING
-from calltape.lifetime import Lifetime
+from calltape.lifetime import Broken, Lifetime
 from calltape.settings import environment
 from calltape.supervise import Keeper, Post, counted, listen, metrics_line, posts
 from calltape.terminal import Refused
@@ -115,6 +117,16 @@ async def test_a_door_with_a_keeper_that_is_told_to_end_says_so_and_goes_on_unti
             await spending
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def test_what_a_process_is_made_of_is_not_looked_at_again_while_it_has_calls() -> None:
+    gc.unfreeze()
+    failed = asyncio.get_running_loop().create_future()
+    failed.set_result(RuntimeError("a part"))
+    with pytest.raises(Broken):
+        await Lifetime().spend(SimpleNamespace(failed=failed))  # type: ignore[arg-type]
+    assert gc.get_freeze_count() > len(sys.modules)
+    gc.unfreeze()
 
 
 async def test_who_is_not_manned_yet_can_be_stopped() -> None:
