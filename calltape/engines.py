@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from calltape.terminal import Refused
 from workers.agents import Agent
-from workers.engines.port import SpeechToText, Summariser, TextToSpeech
+from workers.engines.port import EngineError, SpeechToText, Summariser, TextToSpeech
 from workers.profiles import Profile
 
 T = TypeVar("T")
+
+NONE = "none"
+ONLY_RECORD = "CALLTAPE_STT=none CALLTAPE_TTS=none to only record"
 
 
 def _pocketsphinx() -> SpeechToText:
@@ -25,8 +29,20 @@ def _espeak() -> TextToSpeech:
     return Espeak()
 
 
-SPEECH_TO_TEXT: dict[str, Callable[[], SpeechToText]] = {"pocketsphinx": _pocketsphinx}
-TEXT_TO_SPEECH: dict[str, Callable[[], TextToSpeech]] = {"espeak": _espeak}
+def _no_speech_to_text() -> SpeechToText:
+    from workers.engines.none import NoSpeechToText
+
+    return NoSpeechToText()
+
+
+def _no_text_to_speech() -> TextToSpeech:
+    from workers.engines.none import NoTextToSpeech
+
+    return NoTextToSpeech()
+
+
+SPEECH_TO_TEXT: dict[str, Callable[[], SpeechToText]] = {"pocketsphinx": _pocketsphinx, NONE: _no_speech_to_text}
+TEXT_TO_SPEECH: dict[str, Callable[[], TextToSpeech]] = {"espeak": _espeak, NONE: _no_text_to_speech}
 AGENTS = ("rules",)
 SUMMARISERS = ("extractive",)
 
@@ -67,8 +83,19 @@ def summariser_for(names: Sequence[str], default: Profile) -> Callable[[Profile 
     return lambda profile: Extractive(profile or default)
 
 
+@contextmanager
+def other_way_told() -> Iterator[None]:
+    """What cannot start for want of an engine is refused, with the way that needs none. Raises Refused."""
+    try:
+        yield
+    except EngineError as error:
+        raise Refused(f"{error}, or set {ONLY_RECORD}") from error
+
+
 def _named(setting: str, names: Sequence[str], makers: dict[str, Callable[[], T]]) -> list[T]:
     _known(setting, names, tuple(makers))
+    if NONE in names and len(names) > 1:
+        raise Refused(f"{setting} names {NONE!r} beside others: it stands alone, and hides no engine's failure")
     return [makers[name]() for name in names]
 
 

@@ -163,9 +163,15 @@ class Settings(BaseSettings):
 
     # Who answers
     agent: str = Field("notes", description="Agent profile: the name of a shipped one, or a path to a YAML file.")
-    stt: Names = Field(("pocketsphinx",), description="Speech to text engines in order of preference.")
+    stt: Names = Field(
+        ("pocketsphinx",),
+        description="Speech to text engines in order of preference; `none` alone: speech is kept, not understood.",
+    )
     llm: Names = Field(("rules",), description="Language models in order of preference.")
-    tts: Names = Field(("espeak",), description="Text to speech engines in order of preference.")
+    tts: Names = Field(
+        ("espeak",),
+        description="Text to speech engines in order of preference; `none` alone: replies are written, not spoken.",
+    )
     sites: Path | None = Field(None, description="Folder of site files for website assistants. Empty: those that ship.")
     phrase_cache: int = Field(
         50_000_000,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from calltape.checks.part import Part, bad, good
+from calltape.checks.part import Part, bad, good, warned
+from calltape.engines import NONE, ONLY_RECORD
 from calltape.settings import Settings
 from calltape.terminal import Refused
 from schema.extras import install
@@ -36,6 +37,9 @@ async def hearing(settings: Settings) -> Part:
     from calltape.engines import speech_to_text
     from workers.engines.port import EngineError
 
+    if settings.stt == (NONE,):
+        fix = f"to understand callers, name an engine with CALLTAPE_STT; {INSTALL_DEMO}"
+        return warned("hearing", "none: nobody listens, so nothing a caller says is understood; keys are", fix)
     try:
         engine = speech_to_text(settings.stt)
         await engine.start()
@@ -51,6 +55,9 @@ async def speaking(settings: Settings) -> Part:
     from calltape.engines import text_to_speech
     from workers.engines.port import EngineError, VoiceRequest
 
+    if settings.tts == (NONE,):
+        fix = f"to answer callers aloud, name an engine with CALLTAPE_TTS; {INSTALL_DEMO}"
+        return warned("speaking", "none: nobody speaks, so a caller hears nothing; replies are on the log", fix)
     try:
         engine = text_to_speech(settings.tts)
         await engine.start()
@@ -68,4 +75,4 @@ async def speaking(settings: Settings) -> Part:
 
 def _missing(name: str, error: EngineError) -> Part:
     """An engine's own words end with the advice, too."""
-    return bad(name, str(error).removesuffix(f": {INSTALL_DEMO}"), INSTALL_DEMO)
+    return bad(name, str(error).removesuffix(f": {INSTALL_DEMO}"), f"{INSTALL_DEMO}, or set {ONLY_RECORD}")

@@ -62,6 +62,7 @@ def _supervise(workers: str, *, dev: bool) -> None:
 
 async def _serve(lifetime: Lifetime, *, dev: bool) -> None:
     from calltape.doors import announcement
+    from calltape.engines import other_way_told
     from calltape.lifetime import health_told
     from calltape.serving import opened_ingest
     from calltape.settings import settings
@@ -72,7 +73,8 @@ async def _serve(lifetime: Lifetime, *, dev: bool) -> None:
     warn_of_unknown_names()
     roles = [name for name in ROLES if name != "recorder" or configured.record != "off"]
     async with House(configured) as house, health_told(house, roles):
-        await house.start(roles)
+        with other_way_told():
+            await house.start(roles)
         async with opened_ingest(house, dev=dev) as port:
             for line in announcement(configured, dev=dev, port=port):
                 say(line)
