@@ -117,6 +117,9 @@ class HearingRuntime(Runtime[HearingState]):
         self._settle_released(reader)
         self._finish_ended(reader)
         now = self.now()
+        if now - self._looked_at >= GAP_MS:
+            # Who stood still itself cannot know that the caller did: what was said meanwhile is still on its way.
+            self._quiet_until = max(self._quiet_until, now + GAP_MS)
         if not records or now - self._looked_at >= self.media_wait_ms:  # a gap is one caller's; others go on
             self._looked_at = now
             await self._notice_gaps(reader)

@@ -61,6 +61,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
+    def freeze(self, seconds: float) -> None:
+        """The whole machine stands still: time passes, and nobody runs."""
+        self._now += seconds
+
     def run(self, main: Coroutine[Any, Any, T], *, at_end: Callable[[], None] | None = None) -> T:
         """Run to its end, call `at_end`, then let everything that is left end too. Raises Deadlock, Runaway."""
         try:

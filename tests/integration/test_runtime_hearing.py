@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 
+from calltape.simulation.loop import VirtualLoop
 from eventlog.memory import MemoryLog
 from eventlog.port import Entry, LogUnavailable, Placed
 from schema import topics
@@ -275,6 +276,26 @@ def test_a_line_that_falls_silent_in_mid_word_is_a_gap_and_the_word_is_kept() ->
         await line.send(QUIET, 30)
         await line.until_said(CALL, "transcript.settled", 2)
         assert await line.texts() == ["w1", "w2"]
+        await line.close()
+
+    on_virtual_time(story())
+
+
+def test_a_machine_that_stood_still_takes_nobodys_word_for_a_pause() -> None:
+    async def story() -> None:
+        line = Line()
+        line.listen("a")
+        await line.call()
+        await line.send(spoken(1), 10)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.freeze(1.0)
+        await asyncio.sleep(0.15)  # the door stood still, too, and has to read its sockets
+        await line.send(spoken(2), 10)
+        await line.send(QUIET, 30)
+        await line.until_said(CALL, "transcript.settled")
+        assert await line.texts() == ["w1 w2"]
+        assert "timer.rang" not in await line.names(CALL)
         await line.close()
 
     on_virtual_time(story())

@@ -30,7 +30,8 @@ from tests.support.settings import plain_settings
 from workers.engines.espeak import Espeak
 
 ACCOUNT, SECRET = "AC" + "1" * 32, "2" * 32
-PATIENCE_S = 30
+PATIENCE_S = 60
+POLL_S = 0.2  # a dozen who look more often would be most of what the house has to do
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class World:
             if any(type_of(event) == wire_name for event in events):
                 return events
             assert asyncio.get_running_loop().time() < deadline, f"no {wire_name} came: {names(events)}"
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(POLL_S)
 
     async def shown(self, call_id: str) -> dict[str, Any]:
         """`calltape show --json`, once the summary and the recording are there."""
@@ -90,7 +91,7 @@ class World:
                 shown = {}
             if shown.get("sealed_at") and shown.get("summary") is not None and shown.get("recording"):
                 return shown
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(POLL_S)
         raise AssertionError(f"the call was never finished: {shown}")
 
 
