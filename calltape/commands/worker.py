@@ -36,11 +36,13 @@ def worker(
 
 
 async def _work(lifetime: Lifetime, names: tuple[str, ...]) -> None:
+    from calltape.engines import other_way_told
     from calltape.lifetime import health_told
     from calltape.settings import settings
     from calltape.wiring import House
 
     async with House(settings()) as house, health_told(house, names):
-        await house.start(names)
+        with other_way_told():
+            await house.start(names)
         say(f"calltape works as {', '.join(names)} (instance {house.settings.instance})")
         await lifetime.spend(house)
