@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 _SECONDS_OF = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+LEAST_IDLE_S = 15.0
 MINUTE_S = 60.0
 HOUR_S = 3600.0
 
@@ -52,6 +53,12 @@ def _kept_a_minute(value: float) -> float:
     return value
 
 
+def _seen_alive(value: float) -> float:
+    if value < LEAST_IDLE_S:
+        raise ValueError("expected at least 15s: the log hears every 5 s only that a line is alive")
+    return value
+
+
 def _part_of_a_name(value: str) -> str:
     if not set(value) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") or len(value) > 100:
         raise ValueError("expected at most 100 letters, digits, dots, dashes and underscores, such as `staging.`")
@@ -77,6 +84,7 @@ Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeVali
 Count = Annotated[int, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 AudioKept = Annotated[Seconds, AfterValidator(_kept_an_hour)]
+IdleLimit = Annotated[Seconds, AfterValidator(_seen_alive)]
 MailKept = Annotated[Seconds, AfterValidator(_kept_a_minute)]
 RunsKept = Annotated[Seconds, Field(ge=HOUR_S)]
 Session = Annotated[Seconds, AfterValidator(_a_session)]

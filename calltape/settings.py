@@ -16,6 +16,7 @@ from calltape.setting_kinds import (
     HOUR_S,
     AudioKept,
     Count,
+    IdleLimit,
     MailKept,
     NamePart,
     Names,
@@ -188,7 +189,7 @@ class Settings(BaseSettings):
 
     # Limits
     longest_call: Seconds = Field(24 * HOUR_S, description="A call is ended after this long.")
-    idle: Seconds = Field(300.0, description="A call without any message on any socket is ended after this long.")
+    idle: IdleLimit = Field(300.0, description="A call without any message on any socket is ended after this long.")
     max_connections: Count = Field(1000, description="Live sockets of this server; more are answered 429.")
     max_connections_per_address: Count = Field(
         50, description="App sockets and requests of one address at a time; more are answered 429."

@@ -73,6 +73,7 @@ def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("CALLTAPE_PUBLIC_URL", "voice.example.com", "https://voice.example.com"),
         ("CALLTAPE_MEDIA_RETENTION", "10m", "at least 1h"),
+        ("CALLTAPE_IDLE", "3s", "at least 15s"),
         ("CALLTAPE_JWT_SECRET", "short", "32 bytes"),
         ("CALLTAPE_PORT", "70000", "65535"),
         ("CALLTAPE_RECORD", "always", "consent"),
