@@ -116,7 +116,7 @@ def _standing_of(engine: AsyncEngine) -> Callable[[str, int, int], Awaitable[Sta
             # A call must not end because a database is away: the log tells its new stream if it is over.
             logger.warning("read models unavailable, the log decides", call_id=call_id, error=str(error))
             return Standing()
-        return Standing(ended=state is CallState.ENDED)
+        return Standing(ended=state is CallState.ENDED, known=state is not CallState.UNKNOWN)
 
     return standing
 

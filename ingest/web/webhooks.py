@@ -33,6 +33,7 @@ class Standing:
     """What the read model knows of a call."""
 
     ended: bool = False
+    known: bool = True
 
 
 # (call_id, partition of calls.events, position): the call once everything below the position is in the read model.
@@ -80,9 +81,11 @@ class Webhooks:
                 "voice", "draining", twiml.wait_and_ask_again(public_url=public_url, is_resume=is_resume)
             )
         if is_resume:
-            ending = await self._ending(call_id)
-            if ending is not None:
-                return self._answer("voice", "resume_ended", ending)
+            standing = await self._standing(call_id)
+            if standing.ended:
+                return self._answer("voice", "resume_ended", twiml.hang_up())
+            if not standing.known:  # whoever forgot it, somebody is on the line
+                await self._tell(_started(self._desk.new_id(), form, owner))
         elif len(self._desk.sockets) >= self._desk.config.limits.connections:
             return self._answer("voice", "full", twiml.reject("busy"))
         else:
@@ -161,21 +164,19 @@ class Webhooks:
         public_url = self._desk.config.public_url or f"http://{request.host}"
         return twiml.connect(public_url=public_url, token=token, parameters={"agent": owner.agent})
 
-    async def _ending(self, call_id: str) -> str | None:
-        """What to do instead of connecting again; None: connect."""
-        now = self._desk.clock()
-        if self._resumes_too_often(call_id, now):
-            return twiml.hang_up()
+    async def _standing(self, call_id: str) -> Standing:
+        """The call that is to be connected again; who asks too often has ended it."""
+        if self._resumes_too_often(call_id, self._desk.clock()):
+            return Standing(ended=True)
         if self._read_model is None:
-            return None
+            return Standing()
         try:
             async with asyncio.timeout(self._desk.config.limits.read_model_ms / 1000):
                 partition = partition_of(call_id, self._desk.partitions)
                 end = await self._desk.log.end(EVENTS.name, partition)
-                standing = await self._read_model(call_id, partition, end)
+                return await self._read_model(call_id, partition, end)
         except (TimeoutError, LogError):
-            return None  # the log itself tells the new stream if its call has ended
-        return twiml.hang_up() if standing.ended else None
+            return Standing()  # the log itself tells the new stream if its call has ended
 
     def _resumes_too_often(self, call_id: str, now: int) -> bool:
         for known in [key for key, times in self._resumes.items() if times[-1] < now - MINUTE_MS]:

@@ -180,6 +180,15 @@ async def test_resuming_a_live_call_connects_it_again_and_starts_none() -> None:
         assert [type_of(event) for event in await h.events("call.started")] == ["call.started"]
 
 
+async def test_resuming_a_call_that_nobody_knows_begins_it() -> None:
+    async def forgotten(_call_id: str, _partition: int, _position: int) -> Standing:
+        return Standing(known=False)
+
+    async with house(read_model=forgotten) as h:
+        assert "<Stream" in await (await h.voice(RESUME)).text()
+        assert [type_of(event) for event in await h.events("call.started")] == ["call.started"]
+
+
 async def test_a_read_model_that_is_down_keeps_nobody_out() -> None:
     async def down(_call_id: str, _partition: int, _position: int) -> Standing:
         raise LogUnavailable("away")
