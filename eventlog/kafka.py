@@ -142,14 +142,16 @@ class KafkaLog:
         if self._closed:
             return
         self._closed = True
-        for membership in self._memberships:
-            await membership.leave()
-        for reader in tuple(self._readers):
-            await reader.close()
-        for link in self._links.values():
-            await link.close()
-        await self._sender.close()
-        await self._asker.close()
+        # From the last to the first, and all of them: a part that fails to close keeps no other one open.
+        async with contextlib.AsyncExitStack() as parts:
+            parts.push_async_callback(self._asker.close)
+            parts.push_async_callback(self._sender.close)
+            for link in self._links.values():
+                parts.push_async_callback(link.close)
+            for reader in tuple(self._readers):
+                parts.push_async_callback(reader.close)
+            for membership in reversed(self._memberships):
+                parts.push_async_callback(membership.leave)
 
     async def __aenter__(self) -> Self:
         quieten()

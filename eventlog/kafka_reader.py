@@ -50,7 +50,7 @@ class Asker:
         for asking in self._asking:
             asking.cancel()
         await asyncio.gather(*self._asking, return_exceptions=True)
-        await self._consumer.stop()
+        await stop(self._consumer)
 
     async def _together(self, question: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         if (question, topic) not in self._gathering:
@@ -95,6 +95,27 @@ def consumer(bootstrap: str, tuning: KafkaTuning) -> Any:
     )
 
 
+async def stop(consumer: Any) -> None:
+    """End a consumer with its tasks and connections, also while its brokers are away.
+
+    aiokafka awaits each fetch that it cancelled itself. One that was asleep before another try answers with the
+    cancellation, which then is raised in a task nobody cancelled, and leaves everything behind it open.
+    """
+    if (fetcher := consumer._fetcher) is not None:
+        # The routine first: it makes fetches. It may take a cancellation for that of a fetch it awaits, and go on.
+        await _end({fetcher._fetch_task})
+        await _end(fetcher._pending_tasks)
+        fetcher._pending_tasks.clear()
+    await consumer.stop()
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    while running := {task for task in tasks if not task.done()}:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=0.1)
+
+
 class KafkaReader:
     """See `port.Reader`. `read` with `wait_ms=0` gives what was on the log when it was called."""
 
@@ -113,6 +134,7 @@ class KafkaReader:
         self._consumer: Any = None
         self._starting: asyncio.Task[Any] | None = None
         self._closing = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
 
     def assign(self, positions: Mapping[int, int]) -> None:
         self._usable()
@@ -141,14 +163,21 @@ class KafkaReader:
         return self._records(found)
 
     async def close(self) -> None:
-        if not self._closing.is_set():
+        if self._ending is None:
             self._closing.set()
-            self._tell_closed(self)
+            self._ending = asyncio.create_task(self._end(), name="log-reader-end")
+        # Who is cancelled meanwhile leaves nothing open: its log waits for the rest.
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        try:
             if self._starting is not None:
                 self._starting.cancel()
                 await asyncio.gather(self._starting, return_exceptions=True)
             if self._consumer is not None:
-                await self._consumer.stop()
+                await stop(self._consumer)
+        finally:
+            self._tell_closed(self)
 
     def _usable(self) -> None:
         if self._closing.is_set():
@@ -197,7 +226,7 @@ class KafkaReader:
                 async with asyncio.timeout(self._tuning.ask_ms / 1000):
                     await fresh.start()
         except BaseException:
-            await fresh.stop()
+            await stop(fresh)
             raise
         finally:
             self._starting = None

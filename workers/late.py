@@ -99,7 +99,7 @@ class LateRole(Generic[S]):
         tried = 0
         while True:
             try:
-                return await self.work(case)
+                return await self._attempt(case)
             except LogUnavailable as error:
                 logger.warning("log unavailable, trying again", stage=self.stage, error=str(error))
             except (EngineError, OSError) as error:
@@ -114,6 +114,15 @@ class LateRole(Generic[S]):
                 logger.error("late work broke", stage=self.stage, call_id=case.call_id, exc_info=error)
                 return [self._failed(case, error)]
             await asyncio.sleep(RETRY_S)
+
+    async def _attempt(self, case: Case[S]) -> Sequence[Event]:
+        try:
+            return await self.work(case)
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            # Nobody wants us to stop: something we awaited was cancelled, which is a failure like any other.
+            raise InterruptedError("something it waited for was cancelled") from error
 
     def _failed(self, case: Case[S], error: Exception) -> Event:
         code = error.code if isinstance(error, EngineError) else type(error).__name__

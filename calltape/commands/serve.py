@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,9 @@ def serve(
     ] = "",
 ) -> None:
     """Answer calls: webhooks, media streams, workers, read models."""
+    if processes:
+        # It means "restart what runs". Before anything runs there is nothing to restart, and nothing to die of.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from calltape.doors import require_doors
     from calltape.lifetime import live
     from calltape.settings import settings

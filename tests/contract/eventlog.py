@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventlog.port import (
+    MAX_KEY_CHARACTERS,
     MAX_VALUE_BYTES,
     Entry,
+    EntryTooLarge,
     Log,
     LogClosed,
     LogUnavailable,

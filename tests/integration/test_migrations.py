@@ -6,17 +6,18 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, inspect, text
 
 from eventlog.port import Record
 from migrations.run import current, current_of, downgrade_on, head, upgrade, upgrade_on
 from projections.database import UnusableDatabase, open_database, sync_engine
-from projections.errors import ProjectionUnavailable
+from projections.errors import NewerDatabase, ProjectionUnavailable
 from projections.finding import CallFilter
 from projections.queries import list_calls
 from projections.tables import METADATA
@@ -147,6 +148,42 @@ async def test_a_fresh_database_says_so_until_it_is_migrated(database_url: str) 
     await upgrade(database_url)  # harmless when repeated
 
     assert await current(database_url) == head()
+
+
+async def test_a_database_of_a_later_version_is_left_as_it_is(database_url: str) -> None:
+    await upgrade(database_url)
+    await _order(database_url, "UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(NewerDatabase, match=f"the database is at 9999, this program knows up to {head()}: upgrade"):
+        await upgrade(database_url)
+    assert await current(database_url) == "9999"
+
+
+async def test_another_programs_tables_are_no_database_of_ours(database_url: str) -> None:
+    await _order(database_url, "CREATE TABLE calls (name TEXT)")
+
+    with pytest.raises(ProjectionUnavailable, match="not one of calltape: .*name another"):
+        await upgrade(database_url)
+
+
+@pytest.mark.parametrize("damage", [b"no database at all, but long enough to be looked at" * 100, None])
+async def test_a_file_that_is_no_database_is_to_be_moved_away(tmp_path: Path, damage: bytes | None) -> None:
+    path = tmp_path / "calls.sqlite"
+    if damage is None:
+        await upgrade(f"sqlite:///{path}")
+        whole = path.read_bytes()
+        damage = whole[:4096] + b"\xff" * 8192 + whole[12288:]
+    path.write_bytes(damage)
+
+    with pytest.raises(ProjectionUnavailable, match="no database, or a damaged one: move it away"):
+        await upgrade(f"sqlite:///{path}")
+
+
+async def _order(url: str, statement: str) -> None:
+    engine = open_database(url)
+    async with engine.begin() as connection:
+        await connection.execute(text(statement))
+    await engine.dispose()
 
 
 async def test_processes_that_start_together_migrate_one_after_the_other(database_url: str) -> None:

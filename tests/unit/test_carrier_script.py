@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clients.caller import prepare
 from clients.script import (
     Dtmf,
     Hangup,
@@ -20,8 +21,10 @@ from clients.script import (
     load_script,
     parse_script,
     plain_script,
+    say_step,
     script_schema,
 )
+from clients.sound import mulaw_to_wav
 
 WHOLE = """
 steps:
@@ -67,6 +70,18 @@ def test_every_step_is_read() -> None:
         ("steps: []", "at least one step"),
         ("{steps: [hangup], name: x}", "unknown keys ['name']"),
         ("[", "not YAML"),
+        ("- wait: 2026-99-99", "not YAML"),
+        ("- hangup\n- say: hello", "step 2: nothing follows `hangup`"),
+        ("- hangup: true\n- wait: 10\n- hangup", "step 2: nothing follows `hangup`"),
+        ("- say: one\n- {say: two, say: three}", "step 2: `say` is written twice"),
+        ("- {wait_for: reply, timeout_ms: 1, timeout_ms: 2}", "step 1: `timeout_ms` is written twice"),
+        ("steps: [{say: one}]\nsteps: [{say: two}]", "the script: `steps` is written twice"),
+        ("- say: yes", "step 1 (say): Expected `str`, got `bool` - at `$.say`: put it in quotes"),
+        ("- dtmf: 12", "put it in quotes"),
+        ("- say: 2026-02-03", "put it in quotes"),
+        ('- say: ""', "step 1 (say): there is nothing in it"),
+        ('- say: " "', "step 1 (say): there is nothing in it"),
+        ('- say: "\\ud800"', "step 1 (say): it is no valid Unicode"),
         ("", "at least one step"),
     ],
 )
@@ -98,6 +113,26 @@ def test_the_schema_knows_every_step() -> None:
 def test_the_guides_example_can_be_played() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "guides" / "scripts.md").read_text(encoding="utf-8")
     assert len(parse_script(guide.split("\n\n")[2]).steps) == 10
+
+
+def test_words_from_elsewhere_are_held_to_the_same_form() -> None:
+    assert say_step("hello") == Say(say="hello")
+    for text in ("", " \n", "x\udcff"):
+        with pytest.raises(ScriptError):
+            say_step(text)
+
+
+@pytest.mark.parametrize("sound", [b"", b"\xff" * 800])
+async def test_a_step_that_nobody_could_hear_is_named_before_the_call(tmp_path: Path, sound: bytes) -> None:
+    async def voice(text: str) -> bytes:
+        return sound if text == "..." else b"\x00\x80" * 80
+
+    (tmp_path / "quiet.wav").write_bytes(mulaw_to_wav(sound))
+    with pytest.raises(ScriptError, match=r"step 2 \(say\): .* loud enough"):
+        await prepare(parse_script("[{say: hello}, {say: ...}]"), voice)
+    with pytest.raises(ScriptError, match=r"step 1 \(wav\): .* loud enough"):
+        await prepare(parse_script("[{wav: quiet.wav}]", tmp_path), voice)
+    assert list(await prepare(parse_script("[{wait: 1}, {say: hello}]"), voice)) == [2]
 
 
 @settings(deadline=None)

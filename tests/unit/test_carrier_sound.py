@@ -2,6 +2,7 @@
 
 import io
 import wave
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -36,6 +37,36 @@ def test_any_wav_becomes_mulaw_of_the_same_length(rate: int, width: int, channel
 def test_what_is_no_wav_is_refused_with_advice() -> None:
     with pytest.raises(SoundFileError, match="16 bit PCM"):
         wav_to_mulaw(b"OggS")
+
+
+def test_a_sound_cut_inside_a_frame_is_played_up_to_there() -> None:
+    whole = wav(8000, 2, 2, 800)
+    assert len(wav_to_mulaw(whole[:-3])) == 799
+
+
+@pytest.mark.parametrize("left", [0, 7, 12, 30])
+def test_a_file_that_ends_in_its_header_is_called_cut_short(left: int) -> None:
+    with pytest.raises(SoundFileError, match="cut short"):
+        wav_to_mulaw(wav(8000, 2, 1, 800)[:left])
+
+
+@pytest.mark.parametrize(("at", "value"), [(24, 0), (24, 4_000_000_000), (34, 64)])
+def test_a_rate_or_width_that_nobody_plays_is_the_files_fault(at: int, value: int) -> None:
+    """`at`: where the header says the samples a second, or the bits of a sample."""
+    size = 4 if at == 24 else 2
+    broken = wav(8000, 2, 1, 800)
+    broken = broken[:at] + value.to_bytes(size, "little") + broken[at + size :]
+    with pytest.raises(SoundFileError, match="16 bit PCM"):
+        wav_to_mulaw(broken)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 43), st.integers(0, 255), st.integers(0, 80))
+def test_a_damaged_file_is_played_or_refused(at: int, byte: int, left: int) -> None:
+    document = bytearray(wav(16000, 2, 2, 10))
+    document[at] = byte
+    with suppress(SoundFileError):
+        wav_to_mulaw(bytes(document[:left]))
 
 
 def test_a_stereo_wav_keeps_both_ends_of_the_call() -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from sqlalchemy import text
 
 from calltape.checks import agent, carrier, doors, machine, storage
 from eventlog.uri import open_log
+from migrations.run import upgrade
+from projections.database import open_database
 from tests.support.settings import plain_settings
 
 PUBLIC = "https://voice.example.com"
@@ -59,6 +62,33 @@ class TestTwilio:
         part = doors.dev_host(plain_settings(host="0.0.0.0"), dev=True)
         assert part is not None and not part.ok
         assert doors.dev_host(plain_settings(host="0.0.0.0"), dev=False) is None
+
+
+class TestDoorsThatMustOpen:
+    """As `calltape serve` sees it: its own test is made."""
+
+    @pytest.mark.parametrize(
+        ("given", "dev", "complaint"),
+        [
+            (SECRETS | {"doors": ("mobile",)}, False, "the door mobile must open"),
+            ({"doors": ("foo",)}, True, "names 'foo'"),
+        ],
+    )
+    def test_a_door_that_serve_would_miss_is_told(self, given: dict[str, Any], dev: bool, complaint: str) -> None:
+        part = doors.must_open(plain_settings(**given), dev=dev)
+        assert part is not None and part.name == "doors" and not part.ok
+        assert complaint in part.detail and "CALLTAPE_DOORS" in part.fix
+
+    def test_doors_that_open_are_named(self) -> None:
+        part = doors.must_open(plain_settings(doors=("mobile", "twilio")), dev=True)
+        assert part is not None and part.ok and "mobile, twilio" in part.detail
+
+    def test_who_asks_for_no_door_is_told_nothing(self) -> None:
+        assert doors.must_open(plain_settings(), dev=False) is None
+
+    def test_sites_that_cannot_be_read_are_told_once(self, tmp_path: Path) -> None:
+        part = doors.must_open(plain_settings(doors=("twilio",), sites=tmp_path / "none"), dev=True)
+        assert part is not None and part.ok and "see sites" in part.detail
 
 
 class TestTwilioItself:
@@ -141,6 +171,32 @@ class TestStorage:
         (tmp_path / "calls.sqlite").touch()
         part = await storage.database(plain_settings(data=tmp_path))
         assert not part.ok and "calltape migrate" in part.fix
+
+
+    @pytest.mark.parametrize("place", ["/proc/log.sqlite", "/proc/no/such/folder/log.sqlite", "{here}/file/log.sqlite"])
+    async def test_a_log_that_nobody_could_make_is_told(self, tmp_path: Path, place: str) -> None:
+        (tmp_path / "file").touch()
+        part = await storage.log(plain_settings(log=f"sqlite:///{place.format(here=tmp_path)}"))
+        assert not part.ok and "is no folder that can be written" in part.detail and "CALLTAPE_LOG" in part.fix
+
+    async def test_a_log_in_a_folder_that_will_be_made_with_it_is_fine(self, tmp_path: Path) -> None:
+        assert (await storage.log(plain_settings(log=f"sqlite:///{tmp_path}/not/yet/log.sqlite"))).ok
+        assert _is_empty(tmp_path)
+
+    async def test_a_database_of_a_later_version_is_no_matter_of_migrating(self, tmp_path: Path) -> None:
+        url = plain_settings(data=tmp_path).database_url
+        await upgrade(url)
+        await _becomes_newer(url)
+        part = await storage.database(plain_settings(data=tmp_path))
+        assert not part.ok and "upgrade calltape" in part.detail
+        assert "calltape migrate" not in part.detail + part.fix
+
+
+async def _becomes_newer(url: str) -> None:
+    engine = open_database(url)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await engine.dispose()
 
 
 def _is_empty(folder: Path) -> bool:

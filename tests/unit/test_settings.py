@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from calltape.settings import Settings, SettingsError, environment_name, load
+from eventlog.uri import open_log
+from projections.database import open_database
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,18 @@ def test_without_anything_set_two_sqlite_files_are_kept_in_data() -> None:
 def test_a_duration_may_have_a_unit(monkeypatch: pytest.MonkeyPatch, written: str, seconds: float) -> None:
     monkeypatch.setenv("CALLTAPE_GRACE", written)
     assert load().grace == seconds
+
+
+@pytest.mark.parametrize("written", ["inf", "-inf", "nan", "1e999", "1e999d", "3651d"])
+def test_no_duration_is_endless(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("CALLTAPE_DRAIN", written)
+    with pytest.raises(SettingsError, match="CALLTAPE_DRAIN: expected a duration above 0 and of at most 3650d"):
+        load()
+
+
+def test_ten_years_are_a_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLTAPE_RUNS_RETENTION", "3650d")
+    assert load().runs_retention == 3650 * 86400
 
 
 @pytest.mark.parametrize("written", ["0", "-1s", "5x", "soon", "s"])
@@ -103,3 +117,62 @@ def test_secrets_do_not_show() -> None:
 
 def test_an_address_loses_its_last_slash() -> None:
     assert load(public_url="https://voice.example.com/").public_url == "https://voice.example.com"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://x:99999",
+        "https://x:abc",
+        "https://x:",
+        "https://:443",
+        "https://[::1",
+        "https://user:hunter2@voice.example.com",
+        "https://hunter2@voice.example.com",
+        "https://user:hunter2@voice.example.com:abc",
+        "https://voice example.com",
+        "https://voice.example.com ",
+        "https://voice.example.com/a\tb",
+    ],
+)
+def test_an_address_nobody_can_be_reached_at_is_refused_and_no_password_told(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"CALLTAPE_PUBLIC_URL: expected .*https://voice\.example\.com") as refused:
+        load(public_url=url)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["https://voice.example.com:443/calls", "http://[::1]:8080", "http://127.0.0.1:80"])
+def test_an_address_may_have_a_port_and_a_path(url: str) -> None:
+    assert load(public_url=url).public_url == url
+
+
+@pytest.mark.parametrize("log", ["kafka://u:hunter2@host:9092", "kafka://a:1,u:hunter2@b:2", "postgres://u:hunter2@x"])
+def test_a_log_has_no_user_in_its_address_and_no_password_is_told(log: str) -> None:
+    with pytest.raises(SettingsError, match=r"CALLTAPE_LOG: .*CALLTAPE_KAFKA_PASSWORD") as refused:
+        load(log=log)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_file_of_the_log_may_have_any_name() -> None:
+    assert load(log="sqlite:///me@home/log.sqlite").log_uri == "sqlite:///me@home/log.sqlite"
+
+
+def test_a_dotenv_file_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CALLTAPE_PORT=9000\n", encoding="utf-16")
+    with pytest.raises(SettingsError, match=r"^\.env is not UTF-8 text: save it as UTF-8$"):
+        load()
+
+
+@pytest.mark.parametrize("folder", ["a%20b", "100% mine", "what?", "a#b", "sp ace", "a%3Fb?c=d&e", "plus+größe"])
+async def test_log_and_database_are_where_data_says(tmp_path: Path, folder: str) -> None:
+    data = tmp_path / folder
+    data.mkdir()
+    settings = load(data=data)
+    async with open_log(settings.log_uri, now=lambda: 0):
+        pass
+    engine = open_database(settings.database_url)
+    async with engine.connect():
+        pass
+    await engine.dispose()
+    assert {path.name for path in data.iterdir()} >= {"log.sqlite", "calls.sqlite"}
+    assert [path.name for path in tmp_path.iterdir()] == [folder]

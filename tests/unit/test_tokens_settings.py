@@ -59,3 +59,9 @@ def test_what_cannot_be_trusted_is_refused(given: dict[str, str], said: str) -> 
 
 def test_keys_on_this_machine_may_come_over_http() -> None:
     assert plain_settings(jwt_jwks="http://127.0.0.1:8000/keys").jwt_jwks
+
+
+@pytest.mark.parametrize("claim", ["sub", "exp", "iat", "iss", "aud", "nbf", "jti", "scope", "agents"])
+def test_a_claim_that_says_something_else_does_not_name_the_tenant(claim: str) -> None:
+    with pytest.raises(SettingsError, match=f"CALLTAPE_JWT_TENANT_CLAIM: .*{claim}"):
+        plain_settings(jwt_tenant_claim=claim)
