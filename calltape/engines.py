@@ -89,7 +89,8 @@ def other_way_told() -> Iterator[None]:
     try:
         yield
     except EngineError as error:
-        raise Refused(f"{error}, or set {ONLY_RECORD}") from error
+        other = f", or set {ONLY_RECORD}" if error.code == "engine_unavailable" else ""
+        raise Refused(f"{error}{other}") from error
 
 
 def _named(setting: str, names: Sequence[str], makers: dict[str, Callable[[], T]]) -> list[T]:

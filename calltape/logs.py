@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -12,6 +12,9 @@ import structlog
 PRIVATE_PREFIX = "pii_"
 # Never told, whatever the settings say.
 SECRET_WORDS = ("token", "secret", "authorization", "signature", "password", "jwt")
+
+# Who speaks of requests, and where the exceptions are made of those that cannot be read.
+SERVER, UNREADABLE = "aiohttp.server", "aiohttp.http_exceptions"
 
 Line = MutableMapping[str, Any]
 Level = Literal["debug", "info", "warning", "error"]
@@ -30,7 +33,8 @@ def configure(level: Level = "info", form: Form = "auto", *, with_pii: bool = Fa
         *([] if with_pii else [drop_private]),
     ]
     ends: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        # Its own way with exceptions shows the variables of every frame: settings, tokens, callers' words.
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if readable
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
@@ -42,6 +46,7 @@ def configure(level: Level = "info", form: Form = "auto", *, with_pii: bool = Fa
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_foreign(ends)))
+    handler.addFilter(without_request)
     # Libraries speak only when something is wrong: at info they tell addresses and numbers of callers.
     logging.basicConfig(level=max(_number(level), logging.WARNING), handlers=[handler], force=True)
 
@@ -54,6 +59,31 @@ def drop_private(_logger: Any, _method: str, line: Line) -> Line:
 def drop_secrets(_logger: Any, _method: str, line: Line) -> Line:
     """Tokens and secrets are never told."""
     return {key: value for key, value in line.items() if not any(word in key.lower() for word in SECRET_WORDS)}
+
+
+def without_request(record: logging.LogRecord) -> bool:
+    """A request's line and headers may hold a token, and aiohttp quotes them in its exceptions.
+
+    A request that could not be read is told as such, without any of it. Of what else failed in aiohttp's server stay
+    kind and place, as its words may be the request's.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and any(type(each).__module__ == UNREADABLE for each in _chain(error)):
+        record.msg, record.args = "malformed request", ()
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        record.exc_info = record.exc_text = record.stack_info = None
+        return logging.getLogger(record.name).isEnabledFor(record.levelno)
+    if error is not None and record.name == SERVER:
+        bare = type(type(error).__qualname__, (Exception,), {"__module__": type(error).__module__})
+        record.exc_info, record.exc_text = (bare, bare(), error.__traceback__), None
+    return True
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and those that led to it; none stands there twice."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _foreign(ends: list[structlog.types.Processor]) -> list[structlog.types.Processor]:

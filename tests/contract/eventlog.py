@@ -163,6 +163,17 @@ class EventLogContract:
         await log.append(TOPIC, [Entry("call", large), Entry("call", b"small"), Entry("call", large)])
         assert [record.value for record in await read_count(await from_begin(log), 3)] == [large, b"small", large]
 
+    @pytest.mark.parametrize(
+        "large",
+        [Entry("call", b"x" * (MAX_VALUE_BYTES + 1)), Entry("k" * (MAX_KEY_CHARACTERS + 1), b"x")],
+        ids=["value", "key"],
+    )
+    async def test_what_is_too_large_is_refused_with_all_of_its_append(self, log: Log, large: Entry) -> None:
+        with pytest.raises(EntryTooLarge):
+            await log.append(TOPIC, [*entries("before"), large, *entries("behind")])
+        await log.append(TOPIC, entries("after"))
+        assert [record.value for record in await read_count(await from_begin(log), 1)] == [b"after"]
+
     async def test_appending_nothing_is_nothing(self, log: Log) -> None:
         assert await log.append(TOPIC, []) == []
         assert await (await from_begin(log)).read(wait_ms=0) == []
