@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from audio.gaps import Gaps
 from audio.opus_toc import OpusError, OpusPacket, packet_samples
 
 EBML, SEGMENT, CLUSTER, BLOCK_GROUP = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0xA0
@@ -21,7 +22,6 @@ LARGEST_READ = 64 * 1024  # bytes of an element that is read; an Opus block has 
 LARGEST_PASSED = 1024 * 1024  # bytes of one that is passed over
 # A recorder's clock trembles by some ms; packets follow each other as long as it does not stray further than this.
 STRAY_MS = 100
-LEAP_MS = 600_000  # no recording is silent for so long: its clock was set, and ours goes on
 FIRST_BYTES = bytes.fromhex("1a45dfa3")
 
 
@@ -41,7 +41,9 @@ class OpusTrack:
 class WebmReader:
     """One recording, or several behind each other: `ms` counts on. Holds less than LARGEST_READ bytes of carry."""
 
-    def __init__(self) -> None:
+    def __init__(self, gaps: Gaps | None = None) -> None:
+        """`gaps` are the stream's, where the recording is but a part of it."""
+        self._gaps = gaps or Gaps()
         self.track: OpusTrack | None = None
         self.skipped = 0  # blocks whose bytes were no Opus
         self._ended = 0  # of the last packet, in samples at 48 kHz on our own clock
@@ -152,16 +154,17 @@ class WebmReader:
         self._place((self._cluster + relative) * self._scale_ns / 1_000_000)
         packets.append(OpusPacket(self._ended // 48, payload))
         self._ended += samples
+        self._gaps.sound(samples / 48)
 
     def _place(self, recorded_ms: float) -> None:
         """Move our clock to where the packet begins: right behind the last one, or behind a gap."""
         if self._offset_ms is None:
             self._offset_ms = self._ended / 48 - recorded_ms
         gap_ms = recorded_ms + self._offset_ms - self._ended / 48
-        if STRAY_MS < gap_ms <= LEAP_MS:
-            self._ended += round(gap_ms) * 48
-        elif abs(gap_ms) > STRAY_MS:
-            self._offset_ms -= gap_ms
+        if abs(gap_ms) > STRAY_MS:
+            silence_ms = round(self._gaps.silence(gap_ms))
+            self._ended += silence_ms * 48
+            self._offset_ms -= gap_ms - silence_ms
 
     _READ: dict[int, Callable[[WebmReader, bytes, list[OpusPacket]], None]] = {
         EBML: _header,

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import typer
-from typer.main import get_command
+try:
+    import typer
+    from typer.main import get_command
 
-from calltape.commands.call import call
-from calltape.commands.calls import calls
-from calltape.commands.chaos import chaos
-from calltape.commands.check import check
-from calltape.commands.demo import demo
-from calltape.commands.ingest import ingest
-from calltape.commands.migrate import migrate
-from calltape.commands.serve import serve
-from calltape.commands.show import show
-from calltape.commands.simulate import simulate
-from calltape.commands.tail import tail
-from calltape.commands.token import token
-from calltape.commands.topics import topics
-from calltape.commands.worker import worker
-from calltape.terminal import Refused
+    from calltape.commands.call import call
+    from calltape.commands.calls import calls
+    from calltape.commands.chaos import chaos
+    from calltape.commands.check import check
+    from calltape.commands.demo import demo
+    from calltape.commands.ingest import ingest
+    from calltape.commands.migrate import migrate
+    from calltape.commands.serve import serve
+    from calltape.commands.show import show
+    from calltape.commands.simulate import simulate
+    from calltape.commands.tail import tail
+    from calltape.commands.token import token
+    from calltape.commands.topics import topics
+    from calltape.commands.worker import worker
+    from calltape.terminal import Refused
+except KeyboardInterrupt:  # before anything began
+    sys.exit(130)
 
 if TYPE_CHECKING:
     from calltape.catalogue import Verb
@@ -98,12 +102,17 @@ def verbs() -> list[Verb]:
 
 def main() -> None:
     """Runs the command; its failures are one sentence on stderr and a code that is not 0."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character gets the rest
     try:
         app(prog_name="calltape")
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read along has seen enough (`calltape tail | head`).
+    except (SystemExit, BrokenPipeError, BaseExceptionGroup) as error:
+        if not _has_seen_enough(error):
+            raise
+        # Whoever read along (`calltape tail | head`); what is still to be written goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
@@ -111,6 +120,13 @@ def main() -> None:
             raise
         sys.stderr.write(f"calltape: {error}\n")
         sys.exit(error.code if isinstance(error, Refused) else 1)
+
+
+def _has_seen_enough(error: BaseException) -> bool:
+    """Whether the reader of stdout is gone: click and rich make an exit of it, a task group wraps it."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_has_seen_enough(each) for each in error.exceptions)
+    return isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError)
 
 
 def _sentences() -> tuple[type[BaseException], ...]:

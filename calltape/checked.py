@@ -1,9 +1,13 @@
-"""Settings whose form says whether they can be trusted: where keys come from, and which pages may connect."""
+"""Settings whose form says whether they can be used: addresses, where keys come from, which pages may connect."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from calltape.terminal import Refused
+
+# Registered (RFC 7519, 4.1), or read by our doors.
+TAKEN_CLAIMS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "agents"})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -25,8 +29,43 @@ def origins(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def address(value: str) -> str:
-    """Without a slash at the end; empty stays empty."""
-    parts = urlsplit(value)
-    if value and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment):
-        raise ValueError("expected an address such as https://voice.example.com")
+    """Without a slash at the end; empty stays empty. Raises ValueError."""
+    if value:
+        _require_address(value, "https://voice.example.com")
     return value.rstrip("/")
+
+
+def require_server(option: str, value: str) -> None:
+    """An address to connect to, as an option gives it. Raises Refused."""
+    try:
+        _require_address(value, "http://127.0.0.1:8080")
+    except ValueError as error:
+        raise Refused(f"{option}: {error}", code=2) from None
+
+
+def log_address(value: str) -> str:
+    """Without user and password: addresses are printed. Raises ValueError."""
+    if "@" in value and not value.startswith("sqlite:"):
+        raise ValueError("expected no user and password in it: set CALLTAPE_KAFKA_USERNAME and CALLTAPE_KAFKA_PASSWORD")
+    return value
+
+
+def tenant_claim(value: str) -> str:
+    """A claim that says nothing else already. Raises ValueError."""
+    if value in TAKEN_CLAIMS:
+        raise ValueError(f"expected a claim of its own, such as `tenant`: {value} says something else in a token")
+    return value
+
+
+def _require_address(value: str, such_as: str) -> None:
+    """Raises ValueError; what was given is not repeated, as it may hold a password."""
+    try:
+        parts = urlsplit(value)
+        has_place = bool(parts.hostname) and parts.port != 0 and not parts.netloc.endswith(":")
+    except ValueError:
+        raise ValueError(f"expected an address whose host and port can be read, such as {such_as}") from None
+    if "@" in parts.netloc:
+        raise ValueError(f"expected an address without user and password, such as {such_as}")
+    is_plain = value.split() == [value] and not (parts.query or parts.fragment)
+    if parts.scheme not in ("http", "https") or not (has_place and is_plain):
+        raise ValueError(f"expected an address such as {such_as}")

@@ -54,11 +54,11 @@ SCRIPT = Script(
 )
 
 
-def spoken(words: Sequence[str]) -> Script:
-    """A caller who says these words, one after each reply, and hangs up."""
+def spoken(says: Sequence[Say]) -> Script:
+    """A caller who says this, one after each reply, and hangs up."""
     steps: list[Step] = [WaitFor(wait_for="reply")]
-    for text in words:
-        steps += [Say(say=text), WaitFor(wait_for="reply", timeout_ms=20_000)]
+    for say in says:
+        steps += [say, WaitFor(wait_for="reply", timeout_ms=20_000)]
     return Script(steps=(*steps, Wait(wait=300), Hangup()))
 
 
@@ -90,7 +90,7 @@ async def run_demo(
     async with AsyncExitStack() as stack:
         raising = _in_one_process(folder) if ground == "one process" else _in_processes(folder, ground)
         scene = await stack.enter_async_context(raising)
-        await stack.enter_async_context(_watched(scene.log, on_event))
+        await stack.enter_async_context(watched(scene.log, on_event))
         report = await scene.carrier.place_call(script)
         await scene.carrier.settle()
         shown = await shown_when_over(scene.database, report.call_id)
@@ -158,10 +158,11 @@ def _settings(folder: Path, port: int, account: str, secret: str, rest: str) -> 
 
 
 @asynccontextmanager
-async def _watched(log: Log, on_event: Callable[[AnyEvent, int], None]) -> AsyncIterator[None]:
-    """Every event of the log is shown while the call lasts."""
-    positions = dict.fromkeys(range(await log.partitions(topics.EVENTS.name)), 0)
-    reader = log.reader(topics.EVENTS.name, positions)
+async def watched(log: Log, on_event: Callable[[AnyEvent, int], None]) -> AsyncIterator[None]:
+    """Every event that comes to the log from here on is shown; earlier calls may be on it."""
+    events = topics.EVENTS.name
+    partitions = range(await log.partitions(events))
+    reader = log.reader(events, {number: await log.end(events, number) for number in partitions})
 
     async def follow() -> None:
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -68,22 +68,16 @@ def without_request(record: logging.LogRecord) -> bool:
     kind and place, as its words may be the request's.
     """
     error = record.exc_info[1] if record.exc_info else None
-    if error is not None and any(type(each).__module__ == UNREADABLE for each in _chain(error)):
+    if record.name != SERVER or error is None:
+        return True
+    if type(error).__module__ == UNREADABLE:
         record.msg, record.args = "malformed request", ()
         record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
         record.exc_info = record.exc_text = record.stack_info = None
         return logging.getLogger(record.name).isEnabledFor(record.levelno)
-    if error is not None and record.name == SERVER:
-        bare = type(type(error).__qualname__, (Exception,), {"__module__": type(error).__module__})
-        record.exc_info, record.exc_text = (bare, bare(), error.__traceback__), None
+    bare = type(type(error).__qualname__, (Exception,), {"__module__": type(error).__module__})
+    record.exc_info, record.exc_text = (bare, bare(), error.__traceback__), None
     return True
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and those that led to it; none stands there twice."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _foreign(ends: list[structlog.types.Processor]) -> list[structlog.types.Processor]:

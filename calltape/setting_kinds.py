@@ -12,6 +12,7 @@ _SECONDS_OF = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LEAST_IDLE_S = 15.0
 MINUTE_S = 60.0
 HOUR_S = 3600.0
+LONGEST_S = 3650 * 86400.0
 
 
 def _seconds(value: object) -> object:
@@ -27,6 +28,12 @@ def _seconds(value: object) -> object:
         return float(number) * _SECONDS_OF.get(unit, 1.0)
     except ValueError:
         raise ValueError("expected a duration such as 45s, 5m, 24h or 7d") from None
+
+
+def _ending(value: float) -> float:
+    if not 0 < value <= LONGEST_S:  # nothing is true of NaN
+        raise ValueError("expected a duration above 0 and of at most 3650d (ten years)")
+    return value
 
 
 def _words(value: object) -> object:
@@ -78,7 +85,7 @@ def _long_enough(value: SecretStr) -> SecretStr:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Seconds = Annotated[float, BeforeValidator(_seconds), AfterValidator(_ending)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 Count = Annotated[int, Field(gt=0)]

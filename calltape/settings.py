@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from calltape.checked import address, key_set, origins
+from calltape.checked import address, key_set, log_address, origins, tenant_claim
 from calltape.setting_kinds import (
     HOUR_S,
     AudioKept,
@@ -46,12 +48,18 @@ class Settings(BaseSettings):
     """What can be configured. Each field is the environment variable of the same name, with the prefix."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8-sig",  # with a mark at its beginning, as some editors write it, or without
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
     )
 
     # Where things are kept
     data: Path = Field(Path("data"), description="Folder of the SQLite files and of `recordings/`.")
-    log: str = Field(
+    log: Annotated[str, AfterValidator(log_address)] = Field(
         "",
         description="The event log: `sqlite:///path`, `kafka://host:port[,host:port]` or `memory:`. Empty: "
         "`log.sqlite` in `DATA`.",
@@ -153,7 +161,9 @@ class Settings(BaseSettings):
     )
     jwt_issuer: str = Field("", description="Issuer (`iss`) of the tokens; empty: none.")
     jwt_audience: str = Field("", description="Audience (`aud`) of the tokens; empty: none.")
-    jwt_tenant_claim: str = Field("tenant", description="The claim of the tokens that names the tenant.")
+    jwt_tenant_claim: Annotated[str, AfterValidator(tenant_claim)] = Field(
+        "tenant", description="The claim of the tokens that names the tenant; none that says something else."
+    )
 
     token_grace: Seconds = Field(
         30.0, description="How long a session outlives its token, after it was told `AUTH_EXPIRED` (then 4401)."
@@ -229,7 +239,7 @@ class Settings(BaseSettings):
 
     @property
     def database_url(self) -> str:
-        return self.database or f"sqlite+aiosqlite:///{self.data / 'calls.sqlite'}"
+        return self.database or f"sqlite+aiosqlite:///{_in_url(self.data / 'calls.sqlite')}"
 
     @property
     def recordings(self) -> Path:
@@ -257,12 +267,19 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
+    except UnicodeDecodeError:
+        raise SettingsError(".env is not UTF-8 text: save it as UTF-8") from None
 
 
 @cache
 def settings() -> Settings:
     """The settings of this process, read once. Raises SettingsError."""
     return load()
+
+
+def _in_url(path: Path) -> str:
+    """As a database's URL has it: what would be read as an escape or as the beginning of a query is escaped."""
+    return re.sub(r"%(?=[0-9A-Fa-f]{2})|\?", lambda found: quote(found[0]), str(path))
 
 
 def _sentence(error: ValidationError) -> str:

@@ -37,12 +37,17 @@ def no_port(host: str, port: int, error: OSError) -> Refused:
 
 def emit(value: Any) -> None:
     """One JSON document."""
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    say(json.dumps(value, indent=2, ensure_ascii=_is_narrow()))
 
 
 def emit_line(value: Mapping[str, Any]) -> None:
     """One JSON object on a line of its own, at once: somebody may be reading along."""
-    say(json.dumps(value, ensure_ascii=False))
+    say(json.dumps(value, ensure_ascii=_is_narrow()))
+
+
+def _is_narrow() -> bool:
+    """Whether the reader cannot be given every character as it is."""
+    return (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8"
 
 
 def say(text: str = "") -> None:

@@ -193,7 +193,7 @@ class House:
             outbound=Outbound(appender),
             now=world.now_ms,
             new_id=world.new_id,
-            hang_up=carrier.hang_up if carrier is not None else lambda call_id: None,
+            hang_up=carrier.hang_up if carrier is not None else None,
             transfer=carrier.transfer if carrier is not None else None,
             life_rules=self._life_rules(),
             agent_exists=self._profiles.exists,

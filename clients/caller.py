@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from clients.line import Line, Outcome
 from clients.report import Seen
 from clients.script import Dtmf, Hangup, InterruptAfter, Network, Say, Script, ScriptError, Step, Wait, WaitFor, Wav
-from clients.sound import SoundFileError, duration_ms, read_wav
+from clients.sound import SoundFileError, duration_ms, is_audible, read_wav
 
 Voice = Callable[[str], Awaitable[bytes]]
 
@@ -18,7 +18,10 @@ _KEY_WAIT_MS = 500
 
 
 async def prepare(script: Script, voice: Voice) -> dict[int, bytes]:
-    """The audio of every step that has any, by its number from 1; made before the call so that no step waits for it."""
+    """The audio of every step that has any, by its number from 1; made before the call so that no step waits for it.
+
+    Raises ScriptError for a file that cannot be played, and for what nobody could hear.
+    """
     sounds: dict[int, bytes] = {}
     for number, step in enumerate(script.steps, 1):
         if isinstance(step, Say):
@@ -28,6 +31,9 @@ async def prepare(script: Script, voice: Voice) -> dict[int, bytes]:
                 sounds[number] = read_wav(script.folder / step.wav)
             except SoundFileError as error:
                 raise ScriptError(f"step {number} (wav): {error}") from error
+        if number in sounds and not is_audible(sounds[number]):
+            kind = "say" if isinstance(step, Say) else "wav"
+            raise ScriptError(f"step {number} ({kind}): nothing in it is loud enough to be heard; for silence, `wait`")
     return sounds
 
 

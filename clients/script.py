@@ -1,5 +1,6 @@
 """The script of a simulated call: what the caller says, waits for and does, read from YAML."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,7 +9,7 @@ import yaml
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 Digits = Annotated[str, msgspec.Meta(pattern="^[0-9A-D*#w]+$")]
-Words = Annotated[str, msgspec.Meta(min_length=1)]
+Words = Annotated[str, msgspec.Meta(pattern=r"\S")]
 
 
 class ScriptError(ValueError):
@@ -100,16 +101,21 @@ class Script(msgspec.Struct, frozen=True):
 def parse_script(text: str, folder: Path = Path()) -> Script:
     """A script from YAML: a mapping with `steps`, or the list of steps itself. Raises ScriptError."""
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        written, document = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
         raise ScriptError(f"the script is not YAML: {error}") from error
+    _refuse_doubled_keys(written)
     if isinstance(document, dict):
         if unknown := set(document) - {"steps"}:
             raise ScriptError(f"the script has unknown keys {sorted(map(str, unknown))}; expected only `steps`")
         document = document.get("steps")
     if not isinstance(document, list) or not document:
         raise ScriptError("expected `steps:` with a list of at least one step")
-    return Script(steps=tuple(_step(number, raw) for number, raw in enumerate(document, 1)), folder=folder)
+    steps = tuple(_step(number, raw) for number, raw in enumerate(document, 1))
+    for number, step in enumerate(steps[:-1], 1):
+        if isinstance(step, Hangup):
+            raise ScriptError(f"step {number + 1}: nothing follows `hangup`, which ends the call; leave it out")
+    return Script(steps=steps, folder=folder)
 
 
 def load_script(path: Path) -> Script:
@@ -119,6 +125,13 @@ def load_script(path: Path) -> Script:
     except (OSError, UnicodeDecodeError) as error:
         raise ScriptError(f"cannot read the script {path}: {error}") from error
     return parse_script(text, path.parent)
+
+
+def say_step(text: str) -> Say:
+    """Words that stand in no script, held to the same form. Raises ScriptError."""
+    step = _checked("say", {"say": text})
+    assert isinstance(step, Say)
+    return step
 
 
 def plain_script(*steps: Say | Wav) -> Script:
@@ -156,6 +169,45 @@ def _step(number: int, raw: object) -> Step:
     if len(verbs) != 1:
         raise ScriptError(f"step {number}: expected exactly one of {_VERBS}; got {sorted(map(str, raw))}")
     try:
-        return msgspec.convert(raw, _STEPS[verbs[0]])
-    except msgspec.ValidationError as error:
+        return _checked(verbs[0], raw)
+    except ScriptError as error:
         raise ScriptError(f"step {number} ({verbs[0]}): {error}") from error
+
+
+def _checked(verb: str, raw: dict[Any, Any]) -> Step:
+    given = raw[verb]
+    if verb in ("say", "wav") and isinstance(given, str) and not given.strip():
+        raise ScriptError("there is nothing in it")
+    try:
+        step = msgspec.convert(raw, _STEPS[verb])
+    except msgspec.ValidationError as error:
+        # YAML reads `yes`, `12` and `2026-02-03` as something else than text.
+        is_bare = str(error).startswith("Expected `str`") and isinstance(given, bool | int | float | date)
+        raise ScriptError(f"{error}: put it in quotes" if is_bare else str(error)) from error
+    if isinstance(step, Say) and not is_unicode(step.say):
+        raise ScriptError("it is no valid Unicode")
+    return step
+
+
+def is_unicode(text: str) -> bool:
+    """Bytes of a command line that are no UTF-8, and YAML's `\\ud800`, become halves of characters: unreadable."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
+def _refuse_doubled_keys(document: yaml.Node | None) -> None:
+    """YAML forbids them; PyYAML keeps the last and says nothing."""
+    steps = document
+    if isinstance(document, yaml.MappingNode):
+        _refuse_twice(document, "the script")
+        steps = next((value for key, value in document.value if key.value == "steps"), None)
+    if isinstance(steps, yaml.SequenceNode):
+        for number, step in enumerate(steps.value, 1):
+            if isinstance(step, yaml.MappingNode):
+                _refuse_twice(step, f"step {number}")
+
+
+def _refuse_twice(mapping: yaml.MappingNode, place: str) -> None:
+    keys = [key.value for key, _ in mapping.value if isinstance(key, yaml.ScalarNode)]
+    for at, key in enumerate(keys):
+        if key in keys[:at]:
+            raise ScriptError(f"{place}: `{key}` is written twice")

@@ -49,15 +49,24 @@ def read_wav(path: Path) -> bytes:
 
 
 def wav_to_mulaw(data: bytes) -> bytes:
-    """A PCM WAV document as mu-law 8 kHz mono."""
+    """A PCM WAV document as mu-law 8 kHz mono; of one cut short what is there. Raises SoundFileError."""
     import audioop
 
     try:
         with wave.open(io.BytesIO(data)) as file:
             rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
             pcm = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
+        return _mulaw(pcm[: len(pcm) // (width * channels) * (width * channels)], rate, width, channels)
+    except (wave.Error, EOFError, RuntimeError, audioop.error, OverflowError) as error:
+        if b"RIFF".startswith(data[:4]) and b"data" not in data:
+            raise SoundFileError("the file is cut short: it ends before its sound begins") from error
         raise SoundFileError(f"not a PCM WAV file ({error}); convert it to 16 bit PCM first") from error
+
+
+def _mulaw(pcm: bytes, rate: int, width: int, channels: int) -> bytes:
+    """Whole frames of interleaved samples, width bytes each, as mu-law 8 kHz mono."""
+    import audioop
+
     if channels > 2:
         pcm, channels = _first_channel(pcm, width, channels), 1
     if width == 1:  # WAV's 8 bit samples are unsigned, audioop's are signed

@@ -6,13 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from eventlog.port import MAX_VALUE_BYTES, Entry, EntryTooLarge, LogError, Placed
+from eventlog.port import Entry, LogError, Placed, bytes_of
 
 # What a record takes beside its value in memory, roughly.
 _RECORD_BYTES = 200
 # Under a broker's default message.max.bytes (1,048,588), with room for the largest value and its key.
 BATCH_BYTES = 1_040_000
-_KEY_BYTES = 30_000
 
 
 class Ticket:
@@ -91,10 +90,4 @@ def place_in_order(cargo: Cargo, partition: int, base: int, at: int) -> None:
 
 def size_of(entries: Sequence[Entry]) -> int:
     """Bytes in memory, roughly. Raises EntryTooLarge."""
-    sizes = [len(entry.value) for entry in entries]
-    if sizes and max(sizes) > MAX_VALUE_BYTES:
-        raise EntryTooLarge(f"a value of {max(sizes):,} bytes was to be appended; {MAX_VALUE_BYTES:,} is the most")
-    longest = max([len(entry.key) for entry in entries], default=0)
-    if longest * 4 > _KEY_BYTES:
-        raise EntryTooLarge(f"a key of {longest:,} characters was to be appended; {_KEY_BYTES // 4:,} is the most")
-    return sum(sizes) + _RECORD_BYTES * len(entries)
+    return bytes_of(entries) + _RECORD_BYTES * len(entries)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from eventlog.memory_groups import MemoryGroup, MemoryMembership
-from eventlog.port import Entry, LogClosed, LogError, Placed, Record, UnknownTopic
+from eventlog.port import Entry, LogClosed, LogError, Placed, Record, UnknownTopic, bytes_of
 from schema.topics import TOPICS, Topic, partition_of
 
 
@@ -61,6 +61,7 @@ class MemoryLog:
     async def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
         shelf = self._shelf(topic)
         wanted = [_partition(shelf, entry) for entry in entries]
+        bytes_of(entries)
         # Every real log lets others run here.
         await asyncio.sleep(0)
         self._usable()

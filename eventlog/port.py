@@ -56,17 +56,31 @@ class UnknownTopic(LogError):
     """No such topic or partition: the caller's fault, or `topics create` was not run."""
 
 
-# Every log takes a value of this size. What a broker takes in one message by default, less its envelope and our key.
+# Every log takes a value and a key of this size, and none a larger one, so that what is written for one log can be
+# written to every other. What a broker takes in one message by default, less its envelope and our key.
 MAX_VALUE_BYTES = 1_000_000
+MAX_KEY_CHARACTERS = 7_500
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is appended. `partition` None: by the key's hash. Above MAX_VALUE_BYTES a log may raise EntryTooLarge."""
+    """What is appended. `partition` None: by the key's hash. Above MAX_VALUE_BYTES or MAX_KEY_CHARACTERS a log raises
+    EntryTooLarge; a broker that an operator allowed less may do so sooner."""
 
     key: str
     value: bytes
     partition: int | None = None
+
+
+def bytes_of(entries: Sequence[Entry]) -> int:
+    """Bytes of all their values. Raises EntryTooLarge."""
+    sizes = [len(entry.value) for entry in entries]
+    if sizes and max(sizes) > MAX_VALUE_BYTES:
+        raise EntryTooLarge(f"a value of {max(sizes):,} bytes was to be appended; {MAX_VALUE_BYTES:,} is the most")
+    longest = max([len(entry.key) for entry in entries], default=0)
+    if longest > MAX_KEY_CHARACTERS:
+        raise EntryTooLarge(f"a key of {longest:,} characters was to be appended; {MAX_KEY_CHARACTERS:,} is the most")
+    return sum(sizes)
 
 
 @dataclass(frozen=True, slots=True)

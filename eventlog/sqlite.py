@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from eventlog.port import Entry, LogClosed, LogError, Placed, UnknownTopic
+from eventlog.port import Entry, LogClosed, LogError, Placed, UnknownTopic, bytes_of
 from eventlog.sqlite_file import LogFile, Tuning
 from eventlog.sqlite_members import Seat, SqliteMembership
 from eventlog.sqlite_readers import ReadingThreads, SqliteReader, known
@@ -61,7 +61,7 @@ class SqliteLog:
         partitions = [_place(known_topic, entry) for entry in entries]
         if not partitions:
             return []
-        size = sum([len(entry.value) for entry in entries]) + _RECORD_BYTES * len(entries)
+        size = bytes_of(entries) + _RECORD_BYTES * len(entries)
         while self._pending_bytes >= self._file.tuning.pending_bytes:
             self._room.clear()
             await self._room.wait()

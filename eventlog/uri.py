@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from schema.topics import TOPICS, Topic
 
 _SQLITE = "sqlite:///"
 _KAFKA = "kafka://"
+_BROKER = re.compile(r"(?:[^\s/:@?#\[\]]+|\[[^\s/@?#\[\]]+\]):(?P<port>[0-9]{1,5})")
 _FORMS = "sqlite:///relative/path, sqlite:////absolute/path, kafka://host:port[,host:port] or memory:"
 
 
@@ -40,7 +42,7 @@ def open_log(
         except ModuleNotFoundError as error:
             raise LogError(f"LOG is {uri!r}, and {error.name} is not installed: {install('kafka')}") from error
         return KafkaLog(bootstrap_of(uri), now=now, topics=topics, tuning=kafka)
-    raise LogError(f"LOG is {uri!r}, which names no log: it must be {_FORMS}")
+    raise LogError(f"LOG is {_shown(uri)!r}, which names no log: it must be {_FORMS}")
 
 
 def is_kafka(uri: str) -> bool:
@@ -49,9 +51,18 @@ def is_kafka(uri: str) -> bool:
 
 def bootstrap_of(uri: str) -> str:
     """host:port, comma separated, of a `kafka:` URI. Raises LogError."""
+    if "@" in uri:
+        apart = "set CALLTAPE_KAFKA_USERNAME and CALLTAPE_KAFKA_PASSWORD instead"
+        raise LogError(f"LOG is {_shown(uri)!r}, which has a user or a password in it: {apart}")
     brokers = uri.removeprefix(_KAFKA).split(",") if uri.startswith(_KAFKA) else [""]
     for broker in brokers:
-        host, _, port = broker.rpartition(":")
-        if not host or "/" in broker or not port.isdecimal() or not 0 < int(port) < 65_536:
+        named = _BROKER.fullmatch(broker)
+        if named is None or not 0 < int(named["port"]) < 65_536:
             raise LogError(f"LOG is {uri!r}, which names no brokers: it must be kafka://host:port[,host:port]")
     return ",".join(brokers)
+
+
+def _shown(uri: str) -> str:
+    """As it may be told: what stands before an @ may be a password."""
+    _, at, place = uri.rpartition("@")
+    return f"{uri.partition(':')[0]}://***@{place}" if at else uri

@@ -5,18 +5,31 @@ Order of things, for one stream:
 2. Frames get their sequence when they are put into an append, so what is dropped leaves no hole.
 3. Its `stream.closed` is put down after its last frame is acknowledged, and names that frame.
 While the log is slow audio is dropped, oldest first, and counted; facts never are: who says them waits (`room`).
+What is larger than a log takes is refused at once, and counted: one peer's words hold up nobody else's.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 import structlog
 
-from eventlog.port import Entry, Log, LogBroken, LogClosed, LogError, LogUnavailable, Placed
+from eventlog.port import (
+    MAX_VALUE_BYTES,
+    Entry,
+    EntryTooLarge,
+    Log,
+    LogBroken,
+    LogClosed,
+    LogError,
+    LogUnavailable,
+    Placed,
+    bytes_of,
+)
 from ingest.lane import Closing, Fact, Heard, Lane, Line, Spoken, T
 from ingest.tally import Tally
 from schema.envelope import Event
@@ -25,6 +38,7 @@ from schema.topics import EVENTS, MEDIA
 
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 1.0
+MOST_PAYLOAD_BYTES = MAX_VALUE_BYTES - 10_000  # of a frame, beside which its names travel
 
 _log = structlog.get_logger(__name__)
 
@@ -78,11 +92,13 @@ class Tape:
         self._media.put(Closing(line, closed))
 
     def say(self, event: Event, partition: int | None = None) -> None:
-        """Put a fact down soon, in the order said. Look at `room` before saying many."""
-        self._put(event, partition, None)
+        """Put a fact down soon, in the order said. Look at `room` before saying many. One that is too large for the
+        log is left out, and counted: its source goes on with what it says next."""
+        with suppress(EntryTooLarge):
+            self._put(event, partition, None)
 
     async def tell(self, event: Event, partition: int | None = None) -> Placed:
-        """Put a fact down and return when it is durable. Raises LogClosed."""
+        """Put a fact down and return when it is durable. Raises LogClosed, and EntryTooLarge."""
         acknowledged: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
         self._put(event, partition, acknowledged)
         return await acknowledged
@@ -119,11 +135,21 @@ class Tape:
     def _put(self, event: Event, partition: int | None, acknowledged: asyncio.Future[Placed] | None) -> None:
         if self._closed:
             raise LogClosed("the tape was used after it was closed")
-        self._facts.put(Fact(Entry(event.call_id, encode(event), partition), acknowledged))
+        entry = Entry(event.call_id, encode(event), partition)
+        try:
+            bytes_of((entry,))
+        except EntryTooLarge as error:
+            self._leave_out(EVENTS.name, entry, error)
+            raise
+        self._facts.put(Fact(entry, acknowledged))
         if len(self._facts.items) >= self._facts_limit:
             self._has_room.clear()
 
     def _keep(self, frame: Heard) -> None:
+        if len(frame.payload) > MOST_PAYLOAD_BYTES:
+            frame.line.dropped += 1
+            self._tally.dropped += 1
+            return
         self._media_bytes += frame.cost
         self._media.put(frame)
         if self._media_bytes > self._media_limit:
@@ -172,8 +198,7 @@ class Tape:
             placed = await self._append(EVENTS.name, [fact.entry for fact in batch], lane.since)
             self._in_flight = []
             for fact, place in zip(batch, placed, strict=True):
-                if fact.acknowledged is not None and not fact.acknowledged.done():
-                    fact.acknowledged.set_result(place)
+                _answer(fact, place)
             self._rest(lane)
 
     async def _tick(self, lane: Lane[T]) -> None:
@@ -188,7 +213,25 @@ class Tape:
         lane.awake.clear()
         lane.idle.set()
 
-    async def _append(self, topic: str, entries: Sequence[Entry], since: int) -> list[Placed]:
+    async def _append(self, topic: str, entries: Sequence[Entry], since: int) -> list[Placed | EntryTooLarge]:
+        """Where each went, or why it never will: a broker may take less than every log promises. Such ones are found
+        by halves, since a log refuses an append as a whole."""
+        try:
+            return [*await self._append_whole(topic, entries, since)]
+        except EntryTooLarge as error:
+            if len(entries) == 1:
+                self._leave_out(topic, entries[0], error)
+                return [error]
+            half = len(entries) // 2
+            first = await self._append(topic, entries[:half], since)
+            return first + await self._append(topic, entries[half:], since)
+
+    def _leave_out(self, topic: str, entry: Entry, error: EntryTooLarge) -> None:
+        self._tally.bad_input["tape", "too_large"] += 1
+        size = len(entry.value)
+        _log.error("too large for the log, left out", topic=topic, call_id=entry.key, bytes=size, error=str(error))
+
+    async def _append_whole(self, topic: str, entries: Sequence[Entry], since: int) -> list[Placed]:
         """Until it is there: no call is ended for a silence of the log. A repeat is known by its sequence."""
         wait_s = FIRST_RETRY_S
         while True:
@@ -207,6 +250,16 @@ class Tape:
         for fact in (*self._in_flight, *self._facts.items):
             if fact.acknowledged is not None and not fact.acknowledged.done():
                 fact.acknowledged.set_exception(LogClosed("the tape was closed before this fact was on the log"))
+
+
+def _answer(fact: Fact, said: Placed | EntryTooLarge) -> None:
+    """To who waits for it."""
+    if fact.acknowledged is None or fact.acknowledged.done():
+        return
+    if isinstance(said, EntryTooLarge):
+        fact.acknowledged.set_exception(said)
+    else:
+        fact.acknowledged.set_result(said)
 
 
 __all__ = ["Line", "LogError", "Tape"]

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from projections.database import open_database
-from projections.errors import translated
+from projections.errors import NewerDatabase, translated
 
 HERE = Path(__file__).parent
 # Any number that nobody else on the server locks: two processes that start together migrate one after the other.
@@ -21,6 +21,15 @@ ADVISORY_LOCK = 0x63616C6C
 def head() -> str:
     """The shape this version of the program wants."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def refuse_newer(has: str) -> None:
+    """`has`: a database's shape. Raises NewerDatabase when this version of the program has never heard of it."""
+    known = ScriptDirectory.from_config(_config()).walk_revisions()
+    if has and has not in {each.revision for each in known}:
+        raise NewerDatabase(
+            f"the database is at {has}, this program knows up to {head()}: upgrade calltape, or name another database"
+        )
 
 
 async def current(url: str) -> str:
@@ -35,7 +44,7 @@ async def current(url: str) -> str:
 
 
 async def upgrade(url: str, revision: str = "head") -> None:
-    """Brings the database up to `revision`, all or nothing. Raises ProjectionUnavailable."""
+    """Brings the database up to `revision`, all or nothing. Raises ProjectionUnavailable and NewerDatabase."""
     engine = open_database(url)
     try:
         with translated():
@@ -53,6 +62,7 @@ def current_of(connection: Connection) -> str:
 def upgrade_on(connection: Connection, revision: str = "head") -> None:
     """As `upgrade`, inside the caller's transaction."""
     _queue_up(connection)
+    refuse_newer(current_of(connection))
     command.upgrade(_config(connection), revision)
 
 

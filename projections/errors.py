@@ -17,6 +17,10 @@ class ProjectionUnavailable(ProjectionError):
     """The database cannot be used now; the same call may succeed later. Nobody's fault here."""
 
 
+class NewerDatabase(ProjectionError):
+    """A later version of the program shaped the database: the operator's to decide which of the two to use."""
+
+
 class PositionTaken(ProjectionError):
     """Another projector moved this partition on: read the positions again, or give the partition up."""
 
@@ -46,10 +50,19 @@ FIXES = {
     "42501": "the user lacks a right: docs/operating/postgres.md lists what it needs",
     "42P01": "it is not migrated: run `calltape migrate`",
     "42703": "it is not migrated to this version: run `calltape migrate`",
+    "42P07": "its tables are not those of calltape: name another with CALLTAPE_DATABASE, or move it away",
     "57P03": "it is just starting or shutting down: try again",
     "53300": "too many connections are open: raise max_connections, or close some",
 }
-UNMIGRATED = ("no such table", "no such column")  # in SQLite's words
+# The same in SQLite's words.
+NO_DATABASE = "the file is no database, or a damaged one: move it away, or name another with CALLTAPE_DATABASE"
+FIXES_BY_WORDS = {
+    "no such table": FIXES["42P01"],
+    "no such column": FIXES["42P01"],
+    "already exists": FIXES["42P07"],
+    "file is not a database": NO_DATABASE,
+    "disk image is malformed": NO_DATABASE,
+}
 UNREACHABLE = "nothing answers there: is the server up, and is the address in CALLTAPE_DATABASE right?"
 OTHERWISE = "is it up, and migrated (`calltape migrate`)?"
 
@@ -86,6 +99,5 @@ def translated() -> Iterator[None]:
 def _fix(cause: BaseException | None) -> str:
     if isinstance(cause, OSError):
         return UNREACHABLE
-    if any(words in str(cause) for words in UNMIGRATED):
-        return FIXES["42P01"]
-    return FIXES.get(_state(cause), OTHERWISE)
+    said = next((fix for words, fix in FIXES_BY_WORDS.items() if words in str(cause)), OTHERWISE)
+    return FIXES.get(_state(cause), said)

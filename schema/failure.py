@@ -10,7 +10,7 @@ from schema.envelope import Event
 class WorkFailed(Event, frozen=True, kw_only=True, tag="work.failed"):
     """A stage could not do its work; `message` is safe to show."""
 
-    stage: str  # stt, agent, tts, tool, fold, summary, recording, hearing
+    stage: str  # stt, agent, tts, tool, fold, summary, recording, hearing, transfer, hang_up
     code: str
     message: str
     retryable: bool = False

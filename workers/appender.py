@@ -1,13 +1,14 @@
-"""Gathers what many calls append in one moment into one append a topic, in order, and never gives a record up."""
+"""Gathers what many calls append in one moment into one append a topic, in order, for as long as the log is away."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
 
-from eventlog.port import Entry, Log, LogUnavailable
+from eventlog.port import Entry, EntryTooLarge, Log, LogUnavailable
 from schema import topics
 
 logger = structlog.get_logger()
@@ -21,16 +22,18 @@ class _Lane:
     waiting: list[Entry] = field(default_factory=list)
     something: asyncio.Event = field(default_factory=asyncio.Event)
     put: int = 0  # entries ever
-    taken: int = 0  # of them, those the log said it has: always the first ones
+    taken: int = 0  # of them, those the log said it has, or will never take: always the first ones
 
 
 class Appender:
     """One append in flight at a time a topic, so that order holds; no topic waits for another's. What is put waits in
     memory: its callers are bounded, each by one append in flight a call and by the replies they voice. Who repeats
-    what may have been lost asks first whether it has left (`has_taken`)."""
+    what may have been lost asks first whether it has left (`has_taken`). An entry too large for the log is left out
+    alone, whatever was put beside it: one call's fact ends no process, and `refused` is told of it."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self.refused: Callable[[str, Entry], None] = lambda topic, entry: None  # topic, entry: it will never be there
         self._lanes = {topic: _Lane() for topic in (topics.EVENTS.name, topics.OUTBOX.name)}
 
     def put(self, topic: str, entry: Entry) -> int:
@@ -42,7 +45,8 @@ class Appender:
         return lane.put
 
     def has_taken(self, topic: str, number: int) -> bool:
-        """Whether the log said that it has this entry. Until then it waits here, and a second one would behind it."""
+        """Whether the log said that it has this entry, or never takes it. Until then it waits here, and a second one
+        would behind it."""
         return number <= self._lanes[topic].taken
 
     def pending(self, topic: str) -> int:
@@ -65,6 +69,23 @@ class Appender:
             lane.taken += len(waiting)
 
     async def _append(self, topic: str, entries: list[Entry]) -> None:
+        """All of them but those that are too large: found by halves, since a log refuses an append as a whole."""
+        try:
+            await self._append_whole(topic, entries)
+        except EntryTooLarge as error:
+            if len(entries) > 1:
+                half = len(entries) // 2
+                await self._append(topic, entries[:half])
+                await self._append(topic, entries[half:])
+                return
+            (entry,) = entries
+            size = len(entry.value)
+            logger.error(
+                "too large for the log, left out", topic=topic, call_id=entry.key, bytes=size, error=str(error)
+            )
+            self.refused(topic, entry)
+
+    async def _append_whole(self, topic: str, entries: list[Entry]) -> None:
         wait_s = FIRST_RETRY_S
         while True:
             try:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import msgspec
 import structlog
 
-from eventlog.port import Entry, Record
+from eventlog.port import Entry, EntryTooLarge, Record
 from schema import topics
 from schema.admit import Admission, admit, is_strangers, prior_for
 from schema.call import CallAdopted, CallStarted
@@ -33,13 +33,7 @@ class Calls(Generic[S]):
     """Every live call of the partitions this process was given."""
 
     def __init__(
-        self,
-        role: RoleWorker[S],
-        appender: Appender,
-        *,
-        owner: str,
-        now: Callable[[], int],
-        new_id: Callable[[], str],
+        self, role: RoleWorker[S], appender: Appender, *, owner: str, now: Callable[[], int], new_id: Callable[[], str]
     ) -> None:
         self.role = role
         self.owner = owner
@@ -47,6 +41,7 @@ class Calls(Generic[S]):
         self.cases: dict[str, Case[S]] = {}
         self.live: set[int] = set()  # partitions read to their end
         self._appender = appender
+        appender.refused = self._refused
         self._new_id = new_id
         self._sealed: OrderedDict[str, Admission] = OrderedDict()
         self._touched: dict[str, Case[S]] = {}
@@ -248,17 +243,13 @@ class Calls(Generic[S]):
         """An interruption names the last event in flight and falls with it."""
         if not case.owned or any(isinstance(event, ReplyInterrupted) for event in case.flight.values()):
             return
-        owed, _ = self.role.owed(case, case.state)
-        urgent = [draft for draft in owed if isinstance(draft, ReplyInterrupted)]
+        urgent = [draft for draft in self.role.owed(case, case.state)[0] if isinstance(draft, ReplyInterrupted)]
         if urgent:
             self.append(case, urgent)
 
     def _note_owed(self, case: Case[S]) -> None:
         owed, case.waits = self.role.owed(case, case.state)
-        if not owed:
-            case.owed_since = 0
-        elif not case.owed_since:
-            case.owed_since = self.now()
+        case.owed_since = (case.owed_since or self.now()) if owed else 0
 
     def append(self, case: Case[S], drafts: Sequence[Event]) -> None:
         """Chain the drafts behind what is in flight, or behind the role's last admitted event."""
@@ -281,11 +272,20 @@ class Calls(Generic[S]):
     def _put(self, case: Case[S], event: Event) -> None:
         case.sent = self._appender.put(topics.EVENTS.name, Entry(case.call_id, encode(event)))
 
+    def _refused(self, topic: str, entry: Entry) -> None:
+        """The log never takes this, so who owes it would owe it for ever: the call is parked, as one that cannot be
+        folded is. What followed in flight names it and is void."""
+        case = self.cases.get(entry.key)
+        if case is None or case.parked or topic != topics.EVENTS.name or decode(entry.value).id not in case.flight:
+            return
+        case.flight.clear()
+        self._park(case, EntryTooLarge(f"a fact of {len(entry.value):,} bytes"))
+        self._touched[case.call_id] = case
+
     def due(self, case: Case[S], now: int) -> Wait | None:
         """The timer that has to ring, if the state still waits for it."""
-        if not case.owned or case.flight or case.held or case.parked:
-            return None
-        if not any(wait.until <= now for wait in case.waits):
+        is_idle = case.owned and not (case.flight or case.held or case.parked)
+        if not is_idle or not any(wait.until <= now for wait in case.waits):
             return None
         owed, case.waits = self.role.owed(case, case.state)
         if owed:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from schema.call import CallEnded, CallTransferred, RequestMade
+from schema.call import CallEnded, RequestMade
 from schema.envelope import AnyEvent, Event, Role
 from schema.failure import WorkFailed
 from schema.stream import StreamOpened
@@ -23,6 +23,7 @@ from schema.turn import (
 from workers import callstate
 from workers.callstate import CallState
 from workers.callstate_facts import Fact, fact_of
+from workers.carrierwork import CarrierWork
 from workers.case import Case
 from workers.cast import Cast, conversation_of
 from workers.composing import Composer
@@ -30,7 +31,7 @@ from workers.desk import Desk, Work
 from workers.drafting import draft
 from workers.fitting import still_fits
 from workers.speaking import Speaker, ToSpeak, Voiced, word_start_ms
-from workers.talk import Reply, Wait
+from workers.talk import Reply, Seal, Wait
 from workers.tools.port import ToolCall
 from workers.toolwork import run_tool
 
@@ -48,6 +49,7 @@ class ConversationRole:
         self.desk = desk
         self.pump: Callable[[Case[CallState]], None] = lambda case: None  # the runtime's, set by wiring
         self.cast = Cast(desk)
+        self.carrier = CarrierWork(desk, self._ready)
 
     # Pure
 
@@ -61,6 +63,9 @@ class ConversationRole:
         if not state.talk.has_profile and not state.life.ended_at:
             return [self.cast.used(case.call_id, state.talk.agent)], ()
         decisions, waits = callstate.owed(state)
+        if not self.carrier.is_told(case, state):
+            # After the seal nobody adopts the call: what the carrier was not told by then, nobody would tell it.
+            decisions = tuple(decision for decision in decisions if not isinstance(decision, Seal))
         made_by = self.cast.made_by(state)
         drafts = [
             draft(decision, state, new_id=self.desk.new_id, now=self.desk.now(), made_by=made_by)
@@ -86,8 +91,7 @@ class ConversationRole:
             self.desk.outbound.fact(case.state, fact)
         for tool in case.state.talk.tools:
             self._run_tool(case, tool.id)
-        self._hang_up(case)
-        self._transfer(case)
+        self._ask_carrier(case)
         self._catch_up(case)
 
     def acted(self, case: Case[CallState], event: AnyEvent, position: int, at: int) -> None:
@@ -105,9 +109,9 @@ class ConversationRole:
             case CallEnded():
                 self._stop_composing(case)
                 self._work(case).speaker.stop()
-                self._hang_up(case)
+                self._ask_carrier(case)
             case RequestMade(kind="transfer"):
-                self._transfer(case)
+                self._ask_carrier(case)
         self._catch_up(case)
 
     def _welcome(self, state: CallState) -> None:
@@ -128,7 +132,7 @@ class ConversationRole:
         work.speaker.stop()
         if work.composer is not None:
             work.composer.stop()
-        for task in work.tools.values():
+        for task in (*work.tools.values(), *work.requests.values()):
             task.cancel()
 
     def gone(self, call_id: str, event: AnyEvent, why: str) -> None:
@@ -238,20 +242,8 @@ class ConversationRole:
             )
         )
 
-    def _hang_up(self, case: Case[CallState]) -> None:
-        if case.state.life.hang_up_owed:
-            self.desk.hang_up(case.call_id)
-
-    def _transfer(self, case: Case[CallState]) -> None:
-        owed = case.state.life.transfer_owed
-        if owed is None:
-            return
-        request, number = owed
-        if self.desk.transfer is None:
-            self._fail(case, "transfer", "no_carrier", "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN")
-            return
-        self.desk.transfer(case.call_id, number)
-        self._ready(case, CallTransferred(id=self.desk.new_id(), call_id=case.call_id, to=number, cause=request))
+    def _ask_carrier(self, case: Case[CallState]) -> None:
+        self.carrier.ask(case, self._work(case), lambda: self.pump(case))
 
     def _fail(self, case: Case[CallState], stage: str, code: str, message: str) -> None:
         failed = WorkFailed(id=self.desk.new_id(), call_id=case.call_id, stage=stage, code=code, message=message)

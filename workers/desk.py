@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workers.agents import Agent
@@ -24,6 +24,7 @@ class Work:
     composer: Composer | None = None
     voiced: set[tuple[str, int]] = field(default_factory=set)  # (sentence id, take) given to the speaker
     tools: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    requests: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # to the carrier
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,9 @@ class Desk:
     outbound: Outbound
     now: Callable[[], int]  # ms, the log's clock
     new_id: Callable[[], str]
-    hang_up: Callable[[str], None] = lambda call_id: None  # tells the carrier, harmless when repeated
-    transfer: Callable[[str, str], None] | None = None  # call_id, number
+    # To the carrier; both return when it has taken the request, raise CarrierError, and are harmless when repeated.
+    hang_up: Callable[[str], Awaitable[None]] | None = None  # call_id
+    transfer: Callable[[str, str], Awaitable[None]] | None = None  # call_id, number
     life_rules: LifeRules = LifeRules()
     agent_exists: Callable[[str], bool] = lambda name: True  # whether a call may be handed over to it
     ahead: Callable[[Sequence[str], Profile], None] = lambda texts, spoken: None  # will be said, in this voice

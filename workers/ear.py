@@ -20,7 +20,7 @@ FRAME_MS = 20
 REVISIONS_MS = 334  # at most three guesses a second
 PRE_ROLL_MS = 1000  # silence kept before speech, for a recogniser that is opened again
 MOST_KEPT_MS = 60_000
-LONGEST_GAP_MS = 600_000  # missing audio is heard as silence up to this; beyond it the clock jumps
+MOST_BRIDGED_MS, MOST_BRIDGED_QUIET_MS = 15_000, 5_000  # of missing audio, heard as silence; else the clock jumps
 SILENCE_MS = 1000  # of it at once
 MOST_FAILURES = 3  # of the recogniser in a row, before the stream is given up
 MOST_UNDECODED = 5  # frames in a row, before the stream is said not to be what it declares
@@ -102,17 +102,19 @@ class Ear:
     def _begin_at(self, ms: int) -> None:
         self._clock = SampleClock(self.config.request.sample_rate, ms)
         self._segmenter = Segmenter(SegmenterConfig(pause_ms=self.config.steps_ms), ms)
-        self._open(ms)
+        if not self._deaf:
+            self._open(ms)
 
     def _bridge(self, ms: int, position: int, at: int) -> None:
         """Frames are missing up to `ms`: they are heard as silence, so that all clocks stay together."""
-        if ms - self._now_ms > LONGEST_GAP_MS:
+        is_quiet = not self.speaking and self._voiced_ms <= self._through_ms  # and no word began, however short
+        if ms - self._now_ms > (MOST_BRIDGED_QUIET_MS if is_quiet else MOST_BRIDGED_MS):
             self._jump(ms)
         while (gap_ms := ms - self._now_ms) > 0:
             self._take(bytes(self._format.bytes_of(min(gap_ms, SILENCE_MS))), position, at)
 
     def _jump(self, ms: int) -> None:
-        """No call is silent for so long: the peer counts differently now, and what was open is over."""
+        """Silence for so long is worth no hearing, and whatever was open is over."""
         if self.speaking:
             self._say([self._stopped()])
             self._speech_ms = None
@@ -184,8 +186,6 @@ class Ear:
         if self._recogniser is not None:
             self._recogniser.close()
             self._recogniser = None
-
-    # What the recogniser says
 
     def _open(self, start_ms: int) -> None:
         request = replace(self.config.request, start_ms=start_ms)
@@ -293,8 +293,7 @@ class Ear:
         said: list[Event] = [self._stopped()] if self.speaking else []
         self._speech_ms = None
         complete = not self._deaf and self._decoder.failed < MOST_UNDECODED
-        heard = self._words.heard(self._now_ms, complete)
-        self._say([*said, heard])
+        self._say([*said, self._words.heard(self._now_ms, complete)])
 
 
 __all__ = ["Ear", "EarConfig", "VoiceDetector"]

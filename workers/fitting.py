@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from schema.call import CallTransferred
 from schema.envelope import Event
+from schema.failure import WorkFailed
 from schema.turn import AgentChanged, ReplyComposed, ReplySentence, ReplyVoiced, ToolCalled, ToolReturned
 from workers.callstate import CallState
 
@@ -26,5 +28,12 @@ def still_fits(state: CallState, draft: Event) -> bool:
             # Said again by who goes on with the reply after a takeover: the call is handed over once.
             is_open = reply is not None and reply.id == draft.cause and not reply.interrupted and not reply.composed
             return is_open and state.talk.agent != draft.agent
+        case CallTransferred():
+            # The carrier did it, even if the call ended meanwhile; of two answers to one wish, the first.
+            return draft.cause == state.life.transfer_wanted[0] or not state.life.transferred
+        case WorkFailed(stage="transfer"):
+            return state.life.transfer_owed is not None and state.life.transfer_owed[0] == draft.cause
+        case WorkFailed(stage="hang_up"):
+            return state.life.hang_up_owed
         case _:
             return not state.life.ended_at

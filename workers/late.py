@@ -8,9 +8,10 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from eventlog.port import LogUnavailable
+from eventlog.port import MAX_VALUE_BYTES, LogUnavailable
 from schema.envelope import AnyEvent, Event, Role
 from schema.failure import WorkFailed
+from schema.registry import encode
 from workers.case import Case
 from workers.engines.port import EngineError
 from workers.talk import Wait
@@ -19,6 +20,8 @@ logger = structlog.get_logger()
 
 TRIES = 3
 RETRY_S = 2.0
+LONGEST_MESSAGE = 1_000  # characters of what an engine says of its failure
+MOST_BYTES = MAX_VALUE_BYTES - 10_000  # of a fact, before its writer adds predecessor, role and tenant
 
 
 class LateState(Protocol):
@@ -99,7 +102,7 @@ class LateRole(Generic[S]):
         tried = 0
         while True:
             try:
-                return await self._attempt(case)
+                return _fitting(await self._attempt(case))
             except LogUnavailable as error:
                 logger.warning("log unavailable, trying again", stage=self.stage, error=str(error))
             except (EngineError, OSError) as error:
@@ -126,4 +129,13 @@ class LateRole(Generic[S]):
 
     def _failed(self, case: Case[S], error: Exception) -> Event:
         code = error.code if isinstance(error, EngineError) else type(error).__name__
-        return WorkFailed(id=self.new_id(), call_id=case.call_id, stage=self.stage, code=code, message=str(error))
+        message = str(error)[:LONGEST_MESSAGE]
+        return WorkFailed(id=self.new_id(), call_id=case.call_id, stage=self.stage, code=code, message=message)
+
+
+def _fitting(events: Sequence[Event]) -> Sequence[Event]:
+    """The events, if the log takes every one of them; some of what was found would say that it is all."""
+    largest = max([len(encode(event)) for event in events], default=0)
+    if largest > MOST_BYTES:
+        raise EngineError("too_large", f"{largest:,} bytes came of it: {MOST_BYTES:,} are taken", retryable=False)
+    return events

@@ -20,6 +20,7 @@ class LifeRules:
     # Ingest measures every 5 s, frames or not: three missing reports mean that nobody holds the socket.
     ingest_silent_ms: int = 15_000
     seal_ms: int = SEAL_WITHIN_MS
+    transfer_ms: int = 60_000  # to ask the carrier as often as it is asked
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -61,7 +62,8 @@ class Life(msgspec.Struct, frozen=True):
     goodbye: Mapping[str, str] = {}  # reply -> reason
     open_reply: str = ""
     open_tools: frozenset[str] = frozenset()
-    transfer_wanted: tuple[str, str] = ("", "")  # request, number
+    transfer_wanted: tuple[str, str] = ("", "")  # request, number; empty once it was done, or cannot be
+    transfer_since: int = 0  # since when the owner of the call knows that it is owed
     transferred: bool = False
     ended_at: int = 0
     ended_position: int = 0  # 0: decided, not read back yet

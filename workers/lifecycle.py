@@ -78,7 +78,11 @@ def waits(life: Life) -> tuple[Wait, ...]:
         return (*found, Wait("seal", life.ended_at + rules.seal_ms))
     found.append(Wait("longest", life.started_at + rules.longest_ms))
     if life.line is None:
-        found.append(Wait("grace", life.streamless_at + rules.grace_ms, of_absence=True))
+        until = life.streamless_at + rules.grace_ms
+        if life.transfer_owed is not None:
+            # The carrier may have taken the caller away: nobody hangs up on them before it was asked (again).
+            until = max(until, life.transfer_since + rules.transfer_ms)
+        found.append(Wait("grace", until, of_absence=True))
     else:
         found.append(Wait("idle", life.active_at + rules.idle_ms, of_absence=True))
     return tuple(found)
@@ -174,17 +178,28 @@ def _playback(life: Life, event: Any, position: int, at: int) -> Life:
 
 def _request_made(life: Life, event: call.RequestMade, position: int, at: int) -> Life:
     if event.kind == "transfer":
-        return replace(life, transfer_wanted=(event.id, plain(event.to)))
+        return replace(life, transfer_wanted=(event.id, plain(event.to)), transfer_since=at)
     return _wants_end(life, "request") if event.kind == "hang_up" else life
 
 
 def _call_transferred(life: Life, event: call.CallTransferred, position: int, at: int) -> Life:
-    return _wants_end(replace(life, transferred=True), "transferred")
+    is_newest = event.cause == life.transfer_wanted[0]
+    wanted = ("", "") if is_newest else life.transfer_wanted
+    return _wants_end(replace(life, transferred=True, transfer_wanted=wanted), "transferred")
+
+
+def _call_adopted(life: Life, event: call.CallAdopted, position: int, at: int) -> Life:
+    return replace(life, transfer_since=at) if event.role == "conversation" else life
 
 
 def _work_failed(life: Life, event: failure.WorkFailed, position: int, at: int) -> Life:
-    # Nobody can transfer: the wish is not owed any more.
-    return replace(life, transfer_wanted=("", "")) if event.stage == "transfer" else life
+    """The carrier does not transfer: the call goes on with the caller, if there still is one."""
+    if event.stage != "transfer" or (event.cause and event.cause != life.transfer_wanted[0]):
+        return life
+    life = replace(life, transfer_wanted=("", ""))
+    if event.code == "call_over" or (life.newest is not None and life.newest.gone == "stop"):
+        return _wants_end(life, "caller_hung_up")
+    return replace(life, streamless_at=at) if life.line is None else life
 
 
 def _call_reported(life: Life, event: call.CallReported, position: int, at: int) -> Life:
@@ -250,6 +265,7 @@ def _call_sealed(life: Life, event: call.CallSealed, position: int, at: int) -> 
 
 STEPS: dict[type[msgspec.Struct], Fold] = {
     call.CallStarted: _call_started,
+    call.CallAdopted: _call_adopted,
     call.CallTransferred: _call_transferred,
     call.CallReported: _call_reported,
     failure.WorkFailed: _work_failed,

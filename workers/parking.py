@@ -1,4 +1,4 @@
-"""The last words on a call whose events could not be understood."""
+"""The last words on a call whose events could not be understood, or of which one can never be written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schema.failure import WorkFailed
 
 def last_words(call_id: str, new_id: Callable[[], str]) -> list[Event]:
     """It failed, it is over, nothing more will be said."""
-    message = "the call's events could not be understood"
+    message = "the call's events could not be understood, or one of them is too large to be written"
     return [
         WorkFailed(id=new_id(), call_id=call_id, stage="fold", code="not_understood", message=message),
         CallEnded(id=new_id(), call_id=call_id, reason="failed"),

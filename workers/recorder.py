@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from audio.formats import pcm16
-from audio.wav import stereo, wav_bytes
 from eventlog.port import Log
 from schema import call, insight, stream, topics
 from schema.envelope import AnyEvent, Event, Role
@@ -19,7 +18,8 @@ from schema.private import plain
 from schema.registry import unpack_media
 from workers.case import Case
 from workers.late import LateRole
-from workers.recording import Cut, Plan, lay_out, track_of
+from workers.recording import Cut, Plan, track_of
+from workers.recording_file import RecordingFile
 
 MEDIA_BATCH = 2000
 
@@ -84,47 +84,48 @@ class RecorderRole(LateRole[RecordingState]):
         return state
 
     async def work(self, case: Case[RecordingState]) -> Sequence[Event]:
-        frames = await self._frames(case)
-        rate = case.state.plan.sample_rate
-        tape = await self._beside(lay_out, case.state.plan, frames)
-        if not tape[0] and not tape[1]:
-            return [self._failed(case, OSError("no audio is left of this call"))]
+        plan = case.state.plan
         path = self._folder / f"{_safe(case.call_id)}-{case.state.life[-12:]}.wav"
-        await self._beside(_write, path, wav_bytes(stereo(*tape), rate, 2))
-        duration_ms = max(pcm16(rate).ms_of(len(side)) for side in tape)
+        file = RecordingFile(plan, path)
+        try:
+            async with aclosing(self._frames(case)) as batches:
+                async for frames in batches:
+                    await self._beside(file.take, frames)
+            duration_ms = await self._beside(file.save)
+        finally:
+            file.close()
+        if not duration_ms:
+            return [self._failed(case, OSError("no audio is left of this call"))]
         saved = insight.RecordingSaved(
-            id=self.new_id(), call_id=case.call_id, path=path.name, duration_ms=duration_ms, sample_rate=rate
+            id=self.new_id(),
+            call_id=case.call_id,
+            path=path.name,
+            duration_ms=duration_ms,
+            sample_rate=plan.sample_rate,
         )
         return [saved]
 
-    async def _frames(self, case: Case[RecordingState]) -> list[AnyMedia]:
-        """Every frame of the call, in the order of the log."""
+    async def _frames(self, case: Case[RecordingState]) -> AsyncGenerator[list[AnyMedia]]:
+        """Every frame of the call, in the order of the log, some at a time."""
         tracks = case.state.plan.tracks
         if not tracks:
-            return []
+            return
         end = await self._log.end(topics.MEDIA.name, case.partition)
         begin = max(
             min(track.media_from for track in tracks.values()),
             await self._log.begin(topics.MEDIA.name, case.partition),
         )
         reader = self._log.reader(topics.MEDIA.name, {case.partition: begin})
-        frames: list[AnyMedia] = []
         try:
             while reader.positions()[case.partition] < end:
                 records = await reader.read(max_records=MEDIA_BATCH, wait_ms=0)
                 if not records:
                     break
-                frames += [unpack_media(r.value) for r in records if r.key == case.call_id and r.position < end]
+                found = (unpack_media(r.value) for r in records if r.key == case.call_id and r.position < end)
+                if frames := [frame for frame in found if frame.stream in tracks]:
+                    yield frames
         finally:
             await reader.close()
-        return [frame for frame in frames if frame.stream in tracks]
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
 
 
 def _safe(call_id: str) -> str:

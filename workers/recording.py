@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import IO
 
 from audio.decoding import PatientDecoder, heard_rate
 from audio.formats import AudioFormat, pcm16
@@ -52,37 +53,55 @@ def track_of(event: StreamOpened, begins_ms: int) -> Track:
     return Track(begins_ms, event.media_end, heard, AudioFormat(*event.spoken[:3]))
 
 
-def lay_out(plan: Plan, frames: Sequence[AnyMedia]) -> tuple[bytes, bytes]:
-    """Both sides as mono s16le at the plan's rate. What cannot be decoded is silence."""
-    rate = plan.sample_rate
-    left, right = _Side(rate), _Side(rate)
-    decoders: dict[tuple[str, type], PatientDecoder] = {}
-    taken: dict[tuple[str, type], int] = {}
-    runs: dict[str, tuple[int, int]] = {}  # stream -> begin and end of what was written to play without a break
-    for frame in frames:
-        kind = (frame.stream, type(frame))
-        if frame.sequence <= taken.get(kind, -1):
-            continue  # the same frame, appended again
-        taken[kind] = frame.sequence
-        track = plan.tracks[frame.stream]
-        if kind not in decoders:
-            decoders[kind] = PatientDecoder(track.heard if isinstance(frame, MediaReceived) else track.spoken, rate)
-        pcm = decoders[kind].decode(frame.payload)
-        at_ms = track.begins_ms + frame.ms
+class Recording:
+    """Both sides as mono s16le at the plan's rate, each in a file of its own. What cannot be decoded is silence, and
+    silence is written nowhere: files are longer, not fuller, for a gap."""
+
+    def __init__(self, plan: Plan, left: IO[bytes], right: IO[bytes]) -> None:
+        """The files are empty, and can be read again."""
+        self.sample_rate = plan.sample_rate
+        self._plan = plan
+        self._left, self._right = _Side(left, self.sample_rate), _Side(right, self.sample_rate)
+        self._decoders: dict[tuple[str, type], PatientDecoder] = {}
+        self._taken: dict[tuple[str, type], int] = {}
+        self._runs: dict[str, tuple[int, int]] = {}  # stream -> begin and end of what was written to play unbroken
+
+    @property
+    def length(self) -> int:
+        """Of the longer side, in bytes."""
+        return max(self._left.length, self._right.length)
+
+    def take(self, frames: Iterable[AnyMedia]) -> None:
+        """The next ones, in the order of the log."""
+        for frame in frames:
+            kind = (frame.stream, type(frame))
+            if frame.sequence > self._taken.get(kind, -1):  # else the same frame, appended again
+                self._taken[kind] = frame.sequence
+                self._lay(frame, self._decoder(kind).decode(frame.payload))
+
+    def _decoder(self, kind: tuple[str, type]) -> PatientDecoder:
+        if kind not in self._decoders:
+            track = self._plan.tracks[kind[0]]
+            declared = track.heard if kind[1] is MediaReceived else track.spoken
+            self._decoders[kind] = PatientDecoder(declared, self.sample_rate)
+        return self._decoders[kind]
+
+    def _lay(self, frame: AnyMedia, pcm: bytes) -> None:
+        at_ms = self._plan.tracks[frame.stream].begins_ms + frame.ms
         if isinstance(frame, MediaReceived):
-            left.lay(frame.stream, at_ms, pcm)
-            continue
-        begin_ms, end_ms = runs.get(frame.stream, (at_ms, at_ms))
+            self._left.lay(frame.stream, at_ms, pcm)
+            return
+        begin_ms, end_ms = self._runs.get(frame.stream, (at_ms, at_ms))
         if abs(at_ms - end_ms) > ROUNDING_MS:
             begin_ms = at_ms
-        runs[frame.stream] = (begin_ms, at_ms + pcm16(rate).ms_of(len(pcm)))
+        declared = pcm16(self.sample_rate)
+        self._runs[frame.stream] = (begin_ms, at_ms + declared.ms_of(len(pcm)))
         # Written ahead, it may have been due after the cut that kept it from being heard.
-        cut = _cut(plan, frame, begin_ms)
-        pcm = pcm if cut is None else pcm[: pcm16(rate).bytes_of(max(0, cut.heard_ms - frame.offset_ms))]
+        cut = _cut(self._plan, frame, begin_ms)
+        pcm = pcm if cut is None else pcm[: declared.bytes_of(max(0, cut.heard_ms - frame.offset_ms))]
         # Audio is written ahead of its playing: pieces follow each other, and none begins before it was written.
         if pcm:
-            right.lay(frame.stream, max(at_ms, right.until_ms(frame.stream)), pcm)
-    return bytes(left.pcm), bytes(right.pcm)
+            self._right.lay(frame.stream, max(at_ms, self._right.until_ms(frame.stream)), pcm)
 
 
 def _cut(plan: Plan, frame: MediaSpoken, begin_ms: int) -> Cut | None:
@@ -94,8 +113,10 @@ def _cut(plan: Plan, frame: MediaSpoken, begin_ms: int) -> Cut | None:
 class _Side:
     """One track of the recording, which several streams may have written."""
 
-    def __init__(self, sample_rate: int) -> None:
-        self.pcm = bytearray()
+    def __init__(self, file: IO[bytes], sample_rate: int) -> None:
+        self.length = 0
+        self._file = file
+        self._at = 0  # of the file
         self._format = pcm16(sample_rate)
         self._until: dict[str, int] = {}  # stream -> bytes
 
@@ -104,10 +125,14 @@ class _Side:
 
     def lay(self, stream: str, at_ms: int, pcm: bytes) -> None:
         """Put it there, or right behind what the stream said last if that is where it belongs."""
-        offset, until = self._format.bytes_of(min(at_ms, LONGEST_MS)), self._until.get(stream, 0)
+        offset, until = self._format.bytes_of(at_ms), self._until.get(stream, 0)
         if abs(offset - until) <= self._format.bytes_of(ROUNDING_MS):
             offset = until
-        if len(self.pcm) < offset:
-            self.pcm.extend(bytes(offset - len(self.pcm)))
-        self.pcm[offset : offset + len(pcm)] = pcm
-        self._until[stream] = offset + len(pcm)
+        pcm = pcm[: max(0, self._format.bytes_of(LONGEST_MS) - offset)]
+        if not pcm:
+            return
+        if offset != self._at:
+            self._file.seek(offset)
+        self._file.write(pcm)
+        self._at = self._until[stream] = offset + len(pcm)
+        self.length = max(self.length, self._at)

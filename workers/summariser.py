@@ -16,6 +16,10 @@ from workers.heardlines import HeardLines
 from workers.late import LateRole
 from workers.profiles import Profile, decode_profile
 
+# Of one fact: a reader follows a few lines, and a call may have tens of thousands.
+MOST_CITES = 500
+MOST_POINTS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class SummaryState:
@@ -73,9 +77,11 @@ class SummariserRole(LateRole[SummaryState]):
             call_id=case.call_id,
             revision=revision,
             summary=found.text,
-            key_points=tuple(insight.KeyPoint(point.text, point.cites) for point in found.key_points),
+            key_points=tuple(
+                insight.KeyPoint(point.text, point.cites[:MOST_CITES]) for point in found.key_points[:MOST_POINTS]
+            ),
             sentiment=found.sentiment,
-            cites=found.cites,
+            cites=found.cites[:MOST_CITES],
             made_by=made_by,
         )
         actions = [
@@ -88,7 +94,7 @@ class SummariserRole(LateRole[SummaryState]):
                 assignee=action.assignee,
                 revision=revision,
                 number=number,
-                cites=action.cites,
+                cites=action.cites[:MOST_CITES],
                 made_by=made_by,
             )
             for number, action in enumerate(found.actions, 1)

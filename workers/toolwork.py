@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -15,6 +15,10 @@ from workers.tools.port import PerCall, Tool, ToolCall, ToolError
 logger = structlog.get_logger()
 
 TOOL_TIMEOUT_S = 30
+# Of names and values together: what a model can use, and far below what a log takes in one fact.
+MOST_RESULT_BYTES = 64 * 1024
+LONGEST_MESSAGE = 1_000  # characters
+CUT = " …"
 
 
 async def run_tool(
@@ -34,7 +38,7 @@ async def run_tool(
             call=called.id,
             status="ok" if status else "failed",
             result=dict(result),
-            message=message,
+            message=message[:LONGEST_MESSAGE],
             cause=called.id,
         )
     )
@@ -46,7 +50,7 @@ async def _outcome(tool: Tool | None, called: talk.Tool, call: ToolCall) -> tupl
     try:
         async with asyncio.timeout(TOOL_TIMEOUT_S):
             mine = tool.of_call(call) if isinstance(tool, PerCall) else tool
-            return True, await mine.run(called.arguments, called.id), ""
+            return True, *_cut(await mine.run(called.arguments, called.id))
     except TimeoutError:
         return False, {}, f"{called.name} did not answer within {TOOL_TIMEOUT_S} s"
     except ToolError as error:
@@ -54,3 +58,24 @@ async def _outcome(tool: Tool | None, called: talk.Tool, call: ToolCall) -> tupl
     except Exception as error:
         logger.error("tool broke", call_id=call.call_id, tool=called.name, exc_info=error)
         return False, {}, f"{called.name} broke: {type(error).__name__}"
+
+
+def _cut(result: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """The result, and what is to be said of it: what was done is done, however much its tool has to tell."""
+    whole = sum(len(text.encode()) for field in result.items() for text in field)
+    if whole <= MOST_RESULT_BYTES:
+        return dict(result), ""
+    room, kept = MOST_RESULT_BYTES, {}
+    for name, text in result.items():
+        room -= len(name.encode())
+        if room <= len(CUT.encode()):
+            break
+        size = len(text.encode())
+        kept[name] = text if size <= room else _beginning(text, room)
+        room -= size
+    return kept, f"its result of {whole:,} bytes was cut to {MOST_RESULT_BYTES:,}"
+
+
+def _beginning(text: str, most: int) -> str:
+    """As many whole characters as fit, and a sign that there were more."""
+    return text.encode()[: most - len(CUT.encode())].decode(errors="ignore") + CUT

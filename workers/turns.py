@@ -53,11 +53,15 @@ from workers.talk import (
     StartReply,
     TakeTurn,
     Talk,
+    Utterance,
     Wait,
 )
 from workers.turns_fold import fold
 
 Rule = Callable[[Talk], Decision | None]
+
+MOST_TURN_BYTES = 64 * 1024  # far below what a log takes in one fact, however the text is escaped
+MOST_UTTERANCES = 500
 
 
 def owed(talk: Talk) -> tuple[Decision, ...]:
@@ -158,11 +162,23 @@ def _take_turn(talk: Talk) -> Decision | None:
         return None
     if not _caller_is_done(talk):
         return None
-    kinds = {utterance.kind for utterance in talk.said}
+    taken = _as_much_as_fits(talk.said)
+    kinds = {utterance.kind for utterance in taken}
     kind = "dtmf" if kinds == {"dtmf"} else "text" if kinds == {"text"} else "speech"
     joint = "" if kind == "dtmf" else " "
-    text = joint.join(utterance.text for utterance in talk.said if utterance.text)
-    return TakeTurn(tuple(utterance.id for utterance in talk.said), text, kind)
+    text = joint.join(utterance.text for utterance in taken if utterance.text)
+    return TakeTurn(tuple(utterance.id for utterance in taken), text, kind)
+
+
+def _as_much_as_fits(said: tuple[Utterance, ...]) -> tuple[Utterance, ...]:
+    """The first of them, at least one: who was paused may have said more than one fact holds. The rest stays said, so
+    it interrupts the answer, as whatever is said into one does, and is the next turn."""
+    size = 0
+    for count, utterance in enumerate(said[:MOST_UTTERANCES]):
+        size += len(utterance.text.encode()) + 1
+        if count and size > MOST_TURN_BYTES:
+            return said[:count]
+    return said[:MOST_UTTERANCES]
 
 
 def _caller_is_done(talk: Talk) -> bool:

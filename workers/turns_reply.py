@@ -20,8 +20,10 @@ Fold = Callable[[Talk, Any, int, int], Talk]
 def _turn_taken(talk: Talk, event: turn.TurnTaken, position: int, at: int) -> Talk:
     # Words that were not asked for again are answered.
     asks = bool(talk.cut_due) and talk.lacks_the_rest
-    taken = [utterance for utterance in talk.said if utterance.id in event.utterances]
-    rest = tuple(utterance for utterance in talk.said if utterance.id not in event.utterances)
+    # Only these: what did not fit into the turn stays said.
+    named = frozenset(event.utterances)
+    taken = [utterance for utterance in talk.said if utterance.id in named]
+    rest = tuple(utterance for utterance in talk.said if utterance.id not in named)
     voiced_at = max((utterance.voiced_at for utterance in taken), default=0)
     settled_at = max((utterance.at for utterance in taken), default=0)
     return replace(

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from calltape.checks.part import Part, bad, good
+from calltape.doors import LOOPBACK, require_doors
 from calltape.limits import token_secrets
 from calltape.settings import Settings
 from calltape.sites import load_sites
@@ -85,10 +86,24 @@ def public_url(settings: Settings, *, dev: bool) -> Part:
 
 
 def dev_host(settings: Settings, *, dev: bool) -> Part | None:
-    if not dev or _is_loopback(settings.host):
+    """What keeps `calltape serve --dev` from starting although secrets and address are right."""
+    if not dev or settings.host in LOOPBACK:
         return None
     fix = "set CALLTAPE_HOST=127.0.0.1, or leave --dev away"
     return bad("dev", f"--dev takes unsigned calls, and {settings.host} is open to others", fix)
+
+
+def must_open(settings: Settings, *, dev: bool) -> Part | None:
+    """Serve's own test of the doors that were asked for."""
+    if not settings.doors:
+        return None
+    if not sites(settings).ok:
+        return good("doors", "not asked: see sites")
+    try:
+        require_doors(settings, dev=dev)
+    except Refused as error:
+        return bad("doors", str(error), "correct CALLTAPE_DOORS, or set what the door lacks")
+    return good("doors", f"{', '.join(settings.doors)} will open")
 
 
 def numbers(settings: Settings) -> Part:
@@ -103,13 +118,6 @@ def numbers(settings: Settings) -> Part:
     if not table:
         return bad("numbers", f"{path} holds no table of numbers", fix)
     return good("numbers", f"{path} has {len(table)} numbers; any other is rejected")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_private(host: str) -> bool:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import socket
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 from calltape.checks.part import Part, bad, good, warned
+from calltape.checks.place import nearest, refusal
 from calltape.settings import Settings, environment_name
 from calltape.unknown import complaint, unknown_names
 
@@ -38,9 +37,9 @@ def environment(settings: Settings) -> Part:
 
 
 def disk(settings: Settings) -> Part:
-    existing = _existing(settings.data.absolute())
-    if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        return bad("disk", f"{existing} is no folder that can be written", "set CALLTAPE_DATA to one that can")
+    existing = nearest(settings.data.absolute())
+    if why := refusal(existing):
+        return bad("disk", why, "set CALLTAPE_DATA to one that can")
     free = shutil.disk_usage(existing).free
     detail = f"{free / GIB:.1f} GiB free for {settings.data}"
     if free >= LEAST_FREE:
@@ -70,7 +69,3 @@ def _calltape_answers(where: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False
-
-
-def _existing(path: Path) -> Path:
-    return next(each for each in (path, *path.parents) if each.exists())

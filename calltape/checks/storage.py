@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from calltape.checks.part import Part, bad, good
+from calltape.checks.place import nearest, refusal
 from calltape.kafka import kafka_tuning
 from calltape.log_topics import configured_topics
 from calltape.settings import Settings
@@ -19,7 +20,9 @@ async def log(settings: Settings) -> Part:
     from eventlog.uri import open_log
 
     uri = settings.log_uri
-    if _is_missing(uri):
+    if (missing := _missing(uri)) is not None:
+        if why := refusal(nearest(missing)):
+            return bad("log", f"{uri} cannot be made: {why}", "name another log with CALLTAPE_LOG")
         return good("log", f"{uri} does not exist yet and will be made")
     try:
         topics, kafka = configured_topics(settings), kafka_tuning(settings)
@@ -32,13 +35,14 @@ async def log(settings: Settings) -> Part:
 
 
 async def database(settings: Settings) -> Part:
-    from migrations.run import current, head
+    from migrations.run import current, head, refuse_newer
     from projections.errors import ProjectionError
 
     if not settings.database and not (settings.data / "calls.sqlite").exists():
         return good("database", f"{settings.data / 'calls.sqlite'} does not exist yet and will be made")
     try:
         has, wants = await current(settings.database_url), head()
+        refuse_newer(has)
     except ProjectionError as error:
         return bad("database", str(error), "mend what is said there, or name another database with CALLTAPE_DATABASE")
     if has != wants:
@@ -69,5 +73,7 @@ async def projections(settings: Settings) -> Part:
     return bad("projections", f"{len(failed)} events could not be applied ({named})", fix)
 
 
-def _is_missing(uri: str) -> bool:
-    return uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).exists()
+def _missing(uri: str) -> Path | None:
+    """The log's file, where there is none."""
+    path = Path(uri.removeprefix(_SQLITE)).absolute()
+    return path if uri.startswith(_SQLITE) and nearest(path) != path else None

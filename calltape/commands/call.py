@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calltape.app_calls import APP_DOORS, TURNS
+from calltape.checked import require_server
 from calltape.terminal import AsJson, Refused, emit, say
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from clients.caller import Voice
     from clients.carrier import CarrierConfig
     from clients.report import CallReport, Observation, OnEvent
-    from clients.script import Script
+    from clients.script import Say, Script
     from clients.twilio_rest import FakeTwilioRest
 
 CARRIER = "twilio"
@@ -85,7 +86,7 @@ def call(
     as_json: AsJson = False,
 ) -> None:
     """Place a simulated call, by phone or through an app's door: connect, speak, listen, hang up."""
-    _require_known(to, door)
+    _require_known(to, door, token, caller, number)
     played, on_event = _script(words or [], wav or [], script), _quiet if as_json else _print
     if calls > 1:
         _require_lone(door, heard)
@@ -105,9 +106,13 @@ def call(
         raise typer.Exit(1)
 
 
-def _require_known(to: str, door: str) -> None:
-    if not to.startswith(("http://", "https://")):
-        raise Refused(f"--to {to!r} is no address: give one such as http://127.0.0.1:8080", code=2)
+def _require_known(to: str, door: str, *more: str) -> None:
+    from clients.script import is_unicode
+
+    for text in (to, *more):
+        if not is_unicode(text):
+            raise Refused(f"{text!r} is no valid Unicode: write it in UTF-8", code=2)
+    require_server("--to", to)
     if door not in DOORS:
         raise Refused(f"unknown door {door!r}: use one of {', '.join(DOORS)}", code=2)
 
@@ -138,11 +143,13 @@ def _folder_for(heard: Path | None) -> Path:
     from calltape.folders import made_folder
     from calltape.settings import settings
 
+    if heard is not None and heard.is_dir():
+        raise Refused(f"--heard {heard} is a folder: name the file in it", code=2)
     return made_folder(heard.parent if heard else settings().data / "heard")
 
 
 def _script(words: list[str], wavs: list[Path], path: Path | None) -> Script:
-    from clients.script import Say, Wav, load_script, plain_script
+    from clients.script import Wav, load_script, plain_script
 
     if path is not None:
         if words or wavs:
@@ -150,7 +157,17 @@ def _script(words: list[str], wavs: list[Path], path: Path | None) -> Script:
         return load_script(path)
     if not words and not wavs:
         raise Refused("nothing to say: give --say TEXT, --wav FILE or --script FILE", code=2)
-    return plain_script(*(Say(say=text) for text in words), *(Wav(wav=str(each.absolute())) for each in wavs))
+    return plain_script(*said(words), *(Wav(wav=str(each.absolute())) for each in wavs))
+
+
+def said(words: list[str]) -> list[Say]:
+    """What --say gives. Raises Refused for what nobody can say."""
+    from clients.script import ScriptError, say_step
+
+    try:
+        return [say_step(text) for text in words]
+    except ScriptError as error:
+        raise Refused(f"--say: {error}", code=2) from error
 
 
 async def _place(config: CarrierConfig, script: Script, *, rest_port: int | None, on_event: OnEvent) -> CallReport:
@@ -257,7 +274,10 @@ def _written(report: CallReport, path: Path) -> Path | None:
     """Where it stands what the caller heard; None if nobody answered."""
     if not report.heard:
         return None
-    report.write_heard_wav(path)
+    try:
+        report.write_heard_wav(path)
+    except OSError as error:
+        raise Refused(f"cannot write to {path} what the caller heard ({error.strerror}): name another file") from error
     return path
 
 

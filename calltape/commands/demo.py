@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -39,15 +40,16 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Place a spoken call through the whole system and show it live; exit 0 only if all of it happened."""
+    from calltape.commands.call import said
     from calltape.demo import SCRIPT, spoken
     from calltape.folders import made_folder
     from calltape.logs import configure
 
     stands_on = _ground(ground)
+    script = spoken(said(words)) if words else SCRIPT
     _require_engines()
     configure(level="error")
     folder = made_folder(data or Path(tempfile.mkdtemp(prefix="calltape-demo-")))
-    script = spoken(words) if words else SCRIPT
     problems = (_run_as_json if as_json else _run_live)(script, folder, stands_on)
     if problems:
         raise Refused("the demo did not go as it should: " + "; ".join(problems))
@@ -83,6 +85,7 @@ def _run_as_json(script: Script, folder: Path, ground: Ground) -> tuple[str, ...
 def _run_live(script: Script, folder: Path, ground: Ground) -> tuple[str, ...]:
     """What did not happen."""
     from rich.console import Console
+    from rich.text import Text
 
     from calltape.demo import run_demo
     from calltape.demo_view import DemoView, print_result
@@ -93,10 +96,14 @@ def _run_live(script: Script, folder: Path, ground: Ground) -> tuple[str, ...]:
         done = asyncio.run(run_demo(script, folder, view.show, ground=ground))
     print_result(console, done.result)
     if ground != "kafka":  # whose servers are gone by now
-        console.print(
-            f"\nLook again: CALLTAPE_DATA={folder} {_ourselves()} show {done.result['call_id'][:8]}", soft_wrap=True
-        )
+        # A folder's name is no markup.
+        console.print(Text(f"\nLook again: {look_again(folder, done.result['call_id'])}"), soft_wrap=True)
     return done.problems
+
+
+def look_again(folder: Path, call_id: str) -> str:
+    """The command that shows the call once more, to be pasted into a shell."""
+    return f"CALLTAPE_DATA={shlex.quote(str(folder))} {shlex.quote(_ourselves())} show {call_id[:8]}"
 
 
 def _ourselves() -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from calltape.terminal import Refused
 
@@ -51,7 +52,7 @@ async def _require_tables(url: str, error: Exception) -> None:
 def _require_file(url: str) -> None:
     """Of SQLite outside memory; a server says for itself whether it is there."""
     scheme, _, rest = url.partition(":///")
-    path = rest.partition("?")[0]
+    path = unquote(rest.partition("?")[0])
     if scheme.startswith("sqlite") and path and path != ":memory:" and not Path(path).exists():
         raise Refused(
             f"there is no database at {path}: start `calltape serve`, make one with `calltape migrate`, or name "

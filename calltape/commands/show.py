@@ -25,10 +25,13 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one call: transcript, turns with latency, summary, action items, recording."""
+    from calltape.settings import settings
     from projections.show import show_json
 
     details = asyncio.run(_as_of(call, at) if at else _now(call))
     shown = show_json(details)
+    if shown["recording"] is not None:
+        shown["recording"] = str((settings().recordings / shown["recording"]).absolute())
     if as_json:
         emit(shown)
     else:

@@ -11,41 +11,91 @@ from typing import Protocol
 
 import msgspec
 
-from calltape.simulation.process import world_context
+from calltape.simulation.process import PROCESS, Process, world_context
+from workers.carrierwork import CALL_OVER, CarrierError
 
 ACCOUNT = "AC1"
-ASK_S = 0.15  # a request to the carrier's API
+ASK_S = 0.15  # from a request to the carrier's API until it is done
+LEAVES_S = 0.1  # until the carrier has read the request
+ANSWERS_S = 0.1  # from then until who asked has its answer
 
 
 class Phone(Protocol):
     """A caller as the carrier sees one."""
+
+    over: asyncio.Event
 
     def released(self) -> None:
         """The carrier ends the call, or connects the caller to somebody else."""
 
 
 class Carrier:
-    """Obeys requests about calls. Each is harmless when it comes again."""
+    """Obeys requests about calls. Each is harmless when it comes again. A request takes its time inside the process
+    that asks; once it has left, it is obeyed whatever becomes of who asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusals: int = 0) -> None:
+        """The first `refusals` requests are answered with an error, and nothing is done."""
         self.phones: dict[str, Phone] = {}  # by call
         self.hung_up: dict[str, int] = {}  # call -> how often we were asked to
         self.transferred: dict[str, list[str]] = {}  # call -> numbers
+        self.refused = 0
+        self._refusals = refusals
+        self._traps: dict[Process, Callable[[], None]] = {}
 
-    def hang_up(self, call_id: str) -> None:
+    async def hang_up(self, call_id: str) -> None:
+        await self._asked(lambda: self._hung_up(call_id))
+
+    async def transfer(self, call_id: str, number: str) -> None:
+        await self._asked(lambda: self._transferred(call_id, number))
+
+    def set_trap(self, process: Process, then: Callable[[], None]) -> None:
+        """When this process asks next, this befalls it, and its request never leaves."""
+        self._traps[process] = then
+
+    async def _asked(self, obey: Callable[[], CarrierError | None]) -> None:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[CarrierError | None] = loop.create_future()
+        process = PROCESS.get()
+        if process is not None and (trap := self._traps.pop(process, None)) is not None:
+            trap()
+        else:
+            loop.call_later(LEAVES_S, self._arrived, obey, answer, context=world_context())
+        error = await answer
+        if error is not None:
+            raise error
+
+    def _arrived(self, obey: Callable[[], CarrierError | None], answer: asyncio.Future[CarrierError | None]) -> None:
+        error: CarrierError | None
+        if self.refused < self._refusals:
+            self.refused += 1
+            error = CarrierError("carrier_refused", "the carrier answered 503", retryable=True)
+        else:
+            error = obey()
+        asyncio.get_running_loop().call_later(ANSWERS_S, _answer, answer, error)
+
+    def _hung_up(self, call_id: str) -> CarrierError | None:
         self.hung_up[call_id] = self.hung_up.get(call_id, 0) + 1
         self._release(call_id)
+        return None
 
-    def transfer(self, call_id: str, number: str) -> None:
+    def _transferred(self, call_id: str, number: str) -> CarrierError | None:
+        if call_id in self.phones and self.phones[call_id].over.is_set() and call_id not in self.transferred:
+            return CarrierError(CALL_OVER, "the call is not in progress")
         self.transferred.setdefault(call_id, []).append(number)
         self._release(call_id)
+        return None
 
     def _release(self, call_id: str) -> None:
-        asyncio.get_running_loop().call_later(ASK_S, self._let_go, call_id, context=world_context())
+        asyncio.get_running_loop().call_later(ASK_S - LEAVES_S, self._let_go, call_id)
 
     def _let_go(self, call_id: str) -> None:
         if call_id in self.phones:
             self.phones[call_id].released()
+
+
+def _answer(answer: asyncio.Future[CarrierError | None], error: CarrierError | None) -> None:
+    if not answer.done():
+        answer.set_result(error)
 
 
 class _MediaBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -209,6 +209,8 @@ class House:
                 victim.port.fuse.set_trap(EVENTS.name, event.fact, blow, lets_pass=event.what == "said")
             case "copy":
                 victim.port.fuse.set_trap(OUTBOX.name, event.fact, blow, lets_pass=False)
+            case "asked":
+                self.world.carrier.set_trap(victim.process, blow)
             case "commit":
                 self.world.database.at_commit = blow
             case "freeze":
@@ -265,11 +267,15 @@ class House:
             hurt=frozenset(self.supervisor.hurt),
             parked=tuple(self.supervisor.parked()),
             crashes=tuple(self.supervisor.crashes),
-            happened={**self.wire.happened, **self.world.database.happened, **self.happened},
+            happened={**self.wire.happened, **self.world.database.happened, **self._refused(), **self.happened},
             mishaps=tuple(self.mishaps),
             seconds=self.loop.time(),
             steps=self.loop.steps,
         )
+
+    def _refused(self) -> dict[str, int]:
+        refused = self.world.carrier.refused
+        return {"refused": refused} if refused else {}
 
     def _tables(self, events: Sequence[Record]) -> tuple[Rows, Rows]:
         """As the projector left them, and built anew from what it has applied."""

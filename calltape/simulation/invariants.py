@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from calltape.simulation import believed, readmodels, sound
 from calltape.simulation.outcome import Outcome
 from calltape.simulation.tape import Tape
-from schema import call, speech, stream, turn
+from schema import call, failure, speech, stream, turn
 from schema.envelope import AnyEvent
 from schema.private import plain
 
@@ -187,6 +187,7 @@ def _carrier(tape: Tape) -> Iterator[str]:
     for life, events in tape.lives().items():
         began = events[0].event
         told = tape.outcome.transferred.get(began.call_id, ())
+        failed = {one.event.stage for one in events if isinstance(one.event, failure.WorkFailed)}
         wished = {plain(one.event.to) for one in events if isinstance(one.event, call.RequestMade)}
         for one in events:
             match one.event:
@@ -194,7 +195,7 @@ def _carrier(tape: Tape) -> Iterator[str]:
                     yield f"{event.id}: the carrier was told {told}, wished was {wished}"
                 case call.CallEnded() as event if _is_ours_to_end(event.reason):
                     # Who was connected elsewhere meanwhile is no longer ours to hang up.
-                    if not tape.outcome.hung_up.get(began.call_id) and not told:
+                    if not tape.outcome.hung_up.get(began.call_id) and not told and "hang_up" not in failed:
                         yield f"{life} ended ({event.reason}) and nobody told the carrier"
         if told and not any(isinstance(one.event, call.CallTransferred) for one in events):
             yield f"{life}: the carrier was told to connect to {told}, and the log does not say so"

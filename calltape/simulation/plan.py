@@ -14,6 +14,7 @@ Mishap = Literal[
     "mail",  # after so many of its appends left it
     "said",  # after the next append that says `fact` left it
     "unsaid",  # before the next append that says `fact` leaves it
+    "asked",  # when it asks the carrier next, and its request never leaves
     "commit",  # the projector's, between effect and commit
     "copy",  # before the next copy of `fact` into the outbox leaves it
     "freeze",  # SIGSTOP
@@ -73,6 +74,7 @@ class Plan:
     records: bool = False  # whether calls are recorded
     database_ms: int = 3000  # the slowest answer of the database
     forgetful: float = 0.0  # how often it loses the answer to a commit
+    refusals: int = 0  # of the carrier's API, before it obeys
 
 
 def drawn_plan(seed: int) -> Plan:
@@ -93,6 +95,11 @@ def drawn_plan(seed: int) -> Plan:
     mishaps = [_drawn(chance) for _ in range(STORM if is_storm else chance.randint(0, MISHAPS))]
     if chance.random() < 0.1:
         mishaps += to_and_fro(chance.choice(OWNERS), chance.uniform(1.5, 5))
+    # Drawn apart: what a seed drew before the carrier was slow and refused, it draws still.
+    carrier = Random(f"carrier-{seed}")
+    refusals = carrier.choice((0, 0, 0, 0, 1, 2, 4))
+    if carrier.random() < 0.15:
+        mishaps.append(Event(carrier.random() * MISHAPS_S, "asked", "conversation"))
     events = tuple(sorted(mishaps, key=lambda event: event.at_s))
     faults = _drawn_faults(chance) if chance.random() < 0.6 else NO_FAULTS
     return replace(
@@ -108,6 +115,7 @@ def drawn_plan(seed: int) -> Plan:
         jitter_ms=chance.choice((0, 0, 5, 40)),
         database_ms=chance.choice((200, 2000, 4000, 8000)),
         forgetful=chance.choice((0.0, 0.0, 0.1)),
+        refusals=refusals,
     )
 
 

@@ -152,7 +152,7 @@ def run_seed(
     _COMPLAINTS.clear()
     recordings = Path(tempfile.mkdtemp(prefix="calltape-simulated-"))
     try:
-        world = World(Carrier(), Database(seed, slow_ms=plan.database_ms), recordings)
+        world = World(Carrier(plan.refusals), Database(seed, slow_ms=plan.database_ms), recordings)
         staff = make_staff(seed, world, Engines(plan.engines_fail, plan.engines_late))
         script = drawn_script(seed) if script is None else script
         house = House(loop, seed, plan, script, world, staff)

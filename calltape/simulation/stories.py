@@ -97,6 +97,25 @@ STORIES: dict[str, Story] = {
         (Step("say", words=(1, 2, 4)), Step("wish", words=(7,), wish="transfer"), Step("quiet", ms=20_000)),
         Plan((Event(0.2, "unsaid", "conversation", fact="call.transferred"),), until_s=20.0),
     ),
+    "r": Story(
+        "the owner dies asking the carrier to connect the caller, and the next one is refused once",
+        (Step("say", words=(1, 2, 4)), Step("wish", words=(7,), wish="transfer"), Step("quiet", ms=20_000)),
+        Plan((Event(0.2, "asked", "conversation"),), until_s=20.0, refusals=1),
+    ),
+    "s": Story(
+        "the carrier connects nobody, and the call goes on",
+        (
+            Step("say", words=(1, 2, 4)),
+            Step("wish", words=(7,), wish="transfer"),
+            Step("say", after=3500, words=(90, voice.GOODBYE)),
+        ),
+        Plan(until_s=20.0, refusals=3),
+    ),
+    "t": Story(
+        "the owner dies asking the carrier to hang up, and the next one is refused once",
+        (Step("say", words=(1, 2, 4)), Step("wish", words=(7,), wish="hang_up"), Step("quiet", ms=20_000)),
+        Plan((Event(0.2, "asked", "conversation"),), until_s=20.0, refusals=1),
+    ),
     "n": Story(
         "somebody ends the call, and the owner dies over it",
         (Step("say", words=(1, 2, 4)), Step("wish", words=(7,), wish="hang_up"), Step("quiet", ms=20_000)),

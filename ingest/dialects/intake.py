@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from audio.gaps import Gaps
 from audio.ogg import OggReader
 from audio.opus_toc import OpusPacket, packet_ms
 from audio.webm import FIRST_BYTES, WebmReader
@@ -13,8 +14,7 @@ from ingest.dialects.wav_pieces import WavPieces
 BAD_IN_A_ROW = 5  # frames that do not decode as declared, until the client is told
 LONGEST_MS = 1_000  # of one chunk
 SAMPLE_RATES = (8_000, 16_000, 24_000, 44_100, 48_000)
-# A counter that leaps further was started anew.
-LEAP = 10_000
+LEAP = 10_000  # frames; a counter that leaps further was started anew
 OGG_FIRST_BYTES = b"OggS"
 WAV_FRAME_MS = 100  # a file may hold many seconds; frames on the log are short
 
@@ -88,6 +88,7 @@ class Intake:
         self.channels = channels
         self.numbering = Numbering()
         self._patience = Patience(encoding)
+        self._gaps = Gaps()
         self._clock = 0.0  # ms at the next frame's first sample
         self._length = 20.0  # of the last frame
 
@@ -100,7 +101,8 @@ class Intake:
         if lost is None:
             return (Repeated(),)
         self._patience.good()
-        self._clock += lost * self._length
+        self._clock += self._gaps.silence(lost * self._length)
+        self._gaps.sound(length)
         ms, self._clock, self._length = int(self._clock), self._clock + length, length
         return (Frame(payload, ms, lost),)
 
@@ -120,7 +122,8 @@ class Unpacking:
     def __init__(self) -> None:
         self.numbering = Numbering()
         self._patience = Patience("Opus in WebM or Ogg")
-        self._reader: WebmReader | OggReader = WebmReader()
+        self._gaps = Gaps()  # of the stream, however often its recording begins again
+        self._reader: WebmReader | OggReader = WebmReader(self._gaps)
         self._begins_ms = 0  # of the reader, on the stream's clock
         self._ms = 0  # of the last frame
 
@@ -138,9 +141,10 @@ class Unpacking:
 
     def _choose(self, payload: bytes) -> None:
         """A first page or header says what follows."""
-        kind = OggReader if payload.startswith(OGG_FIRST_BYTES) else WebmReader
-        if type(self._reader) is not kind and payload.startswith((OGG_FIRST_BYTES, FIRST_BYTES)):
-            self._reader, self._begins_ms = kind(), self._ms
+        if payload.startswith(OGG_FIRST_BYTES) and not isinstance(self._reader, OggReader):
+            self._reader, self._begins_ms = OggReader(), self._ms
+        elif payload.startswith(FIRST_BYTES) and not isinstance(self._reader, WebmReader):
+            self._reader, self._begins_ms = WebmReader(self._gaps), self._ms
 
     def _frame(self, packet: OpusPacket, lost: int) -> Frame:
         self._ms = max(self._ms, self._begins_ms + packet.ms)

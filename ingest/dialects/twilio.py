@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from audio.gaps import LEAP_MS, LONGEST_GAP_MS, Gaps
 from ingest.dialects.base import (
     Began,
     Digit,
@@ -40,9 +41,7 @@ from schema.envelope import AnyEvent
 
 DOOR = "twilio"
 BYTES_PER_MS = 8  # mu-law at 8 kHz
-# The idle limit closes after 5 minutes; a counter that leaps further is a mistake, and believing it would make
-# every later frame look old.
-_LEAP_MS = 600_000
+# A counter that leaps further than LEAP_MS is a mistake, and believing it would make every later frame look old.
 _LEAP_CHUNKS = 120_000
 
 
@@ -74,6 +73,8 @@ class TwilioDialect:
         self._chunk = 0
         self._ms = 0  # clock at the last frame's first sample
         self._next_ms = 0
+        self._ahead_ms = 0  # how far the carrier's timestamps are ahead of our clock
+        self._gaps = Gaps()
         self._prefix = ""
 
     def greet(self) -> tuple[Said, ...]:
@@ -155,12 +156,21 @@ class TwilioDialect:
         lost = self._count(chunk, sequence)
         if not body.payload:
             return (Ignored("empty_media"),)
-        if timestamp is None or timestamp > self._next_ms + _LEAP_MS:
-            timestamp = self._next_ms
-        ms = max(timestamp, self._ms)
-        self._ms = ms
-        self._next_ms = ms + len(body.payload) // BYTES_PER_MS
+        ms = self._ms = self._next_ms if timestamp is None else self._placed(timestamp)
+        length_ms = len(body.payload) // BYTES_PER_MS
+        self._next_ms = ms + length_ms
+        self._gaps.sound(length_ms)
         return (Frame(body.payload, ms, lost),)
+
+    def _placed(self, timestamp: int) -> int:
+        """On our clock, which follows the timestamps over gaps that can be believed, and never goes back."""
+        missing_ms = timestamp - self._ahead_ms - self._next_ms
+        if -LONGEST_GAP_MS <= missing_ms <= 0:
+            return max(self._next_ms + missing_ms, self._ms)
+        silence_ms = int(self._gaps.silence(missing_ms))
+        if missing_ms <= LEAP_MS:
+            self._ahead_ms += missing_ms - silence_ms
+        return self._next_ms + silence_ms
 
     def _count(self, chunk: int | None, sequence: int | None) -> int:
         """How many frames are missing before this one: by its own counter, else by that of all messages."""

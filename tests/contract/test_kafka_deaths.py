@@ -278,6 +278,24 @@ async def test_who_waits_for_a_broker_that_is_away_is_told_when_the_log_closes(m
         await asyncio.to_thread(mortal.restart, 1)
 
 
+async def test_a_log_closes_in_silence_while_its_broker_is_away(mortal: LocalKafka) -> None:
+    before = asyncio.all_tasks()
+    async with kafka_topics(mortal.bootstrap, USED) as tuning:
+        async with log_at(mortal.bootstrap, replace(tuning, close_ms=100, ask_ms=1000)) as log:
+            await log.join("workers", TOPIC, "one")
+            await log.append(TOPIC, entries("0"))
+            readers = [await from_begin(log) for _ in range(6)]
+            for reader in readers:
+                await read_patiently(reader, 1)
+            await asyncio.to_thread(mortal.kill, 1)
+            # By now each reader has asked a broker that is not there.
+            with pytest.raises(LogUnavailable):
+                await log.end(TOPIC, 0)
+            await readers[0].close()
+        assert asyncio.all_tasks() == before
+        await asyncio.to_thread(mortal.restart, 1)
+
+
 async def test_members_keep_their_shares_while_the_only_broker_is_away(mortal: LocalKafka) -> None:
     async with kafka_topics(mortal.bootstrap, USED) as tuning, log_at(mortal.bootstrap, tuning) as log:
         one = await log.join("workers", TOPIC, "one")

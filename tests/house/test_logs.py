@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import io
 import json
+import logging
 from typing import Any
 
 import pytest
 import structlog
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
 
 from calltape import logs
 from tests.house.tree import PACKAGES, parsed, places, python_files
@@ -61,9 +63,15 @@ def test_messages_are_static() -> None:
 
 
 @pytest.fixture
-def out() -> Any:
+def out(monkeypatch: pytest.MonkeyPatch) -> Any:
+    # A linter that ran in this process may have silenced the loggers that were there before it.
+    monkeypatch.setattr(logging.getLogger("aiohttp.server"), "disabled", False)
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
     yield io.StringIO()
     structlog.reset_defaults()
+    root.handlers[:] = before
+    root.setLevel(level)
 
 
 def test_pii_and_secrets_do_not_reach_a_log_line(out: io.StringIO) -> None:
@@ -85,3 +93,35 @@ def test_quiet_lines_are_not_written(out: io.StringIO) -> None:
     structlog.get_logger().info("nothing much")
     structlog.get_logger().warning("something")
     assert "something" in out.getvalue() and "nothing much" not in out.getvalue()
+
+
+def _fail(request: str) -> None:
+    try:
+        raise ValueError(f"what is {request}") from HttpProcessingError(message=request)
+    except ValueError:
+        logging.getLogger("aiohttp.server").exception("Error handling request from %s", "127.0.0.1")
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_failed_in_a_request_is_told_by_kind_and_place_without_its_words(out: io.StringIO, form: Any) -> None:
+    logs.configure("info", form, to=out)
+    _fail("GET /voice-ws?token=SECRET HTTP/1.1")
+    assert "ValueError" in out.getvalue() and "in _fail" in out.getvalue()
+    assert "Error handling request from 127.0.0.1" in out.getvalue()
+    assert "SECRET" not in out.getvalue()
+
+
+def test_an_exception_on_a_terminal_shows_no_variables(out: io.StringIO) -> None:
+    logs.configure("info", "console", to=out)
+    hidden = "".join(("SEC", "RET"))
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        structlog.get_logger().exception("it failed")
+    assert "ValueError: broken" in out.getvalue() and hidden not in out.getvalue()
+
+
+def test_malformed_requests_are_quiet_where_warnings_are(out: io.StringIO) -> None:
+    logs.configure("error", "json", to=out)
+    logging.getLogger("aiohttp.server").error("Error handling request", exc_info=BadHttpMessage("GET /?token=SECRET"))
+    assert out.getvalue() == ""

@@ -15,6 +15,7 @@ from typing import Any
 import jwt
 import pytest
 
+from clients.sound import mulaw_to_wav
 from eventlog.port import Entry
 from eventlog.uri import open_log
 from projections.database import sync_engine
@@ -96,6 +97,65 @@ def test_a_call_is_shown_for_people_with_what_was_cut(taped: Shell) -> None:
     told = taped("show", CALL).stdout
     assert "interrupted; whole: I will remind you to call the dentist tomorrow." in told
     assert "Action items" in told
+    assert f"Recording: {taped.folder / 'recordings' / 'default' / f'{CALL}.wav'};" in told
+
+
+def test_a_recording_is_named_by_its_path(taped: Shell) -> None:
+    assert Path(taped.json("show", CALL)["recording"]) == taped.folder / "recordings" / "default" / f"{CALL}.wav"
+    shown = taped.json("show", CALL, CALLTAPE_DATA=".")
+    assert Path(shown["recording"]) == taped.folder / "recordings" / "default" / f"{CALL}.wav"
+
+
+@pytest.mark.parametrize("arguments", [("show", CALL), ("show", CALL, "--json"), ("calls",), ("--help",)])
+def test_a_reader_who_has_seen_enough_is_no_failure(taped: Shell, arguments: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as left:
+        done = subprocess.run(
+            [sys.executable, "-m", "calltape", *arguments],
+            stdout=left, stderr=subprocess.PIPE, check=False, cwd=taped.folder, env=taped.environment,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_reader_who_leaves_a_call_is_no_failure(shell: Shell) -> None:
+    """What a call tells comes from a task group of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as left:
+        done = subprocess.run(
+            [sys.executable, "-m", "calltape", "call", "--unsigned", "--to", address, "--say", "hi"],
+            stdout=left, stderr=subprocess.PIPE, check=False, cwd=shell.folder, env=shell.environment,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_who_interrupts_while_it_begins_sees_no_traceback(shell: Shell) -> None:
+    """The signal comes when the first of its own modules is looked for."""
+    interrupted = (
+        "import runpy, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'calltape.terminal':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "runpy.run_module('calltape', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", interrupted],
+        capture_output=True, check=False, cwd=shell.folder, env=shell.environment,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+def test_a_terminal_that_lacks_a_character_gets_the_rest(shell: Shell) -> None:
+    done = shell("serve", "--help", PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0 and "ROLE=N,?" in done.stdout
+    done = shell("show", "…", PYTHONIOENCODING="ascii")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
 
 
 def test_a_call_is_shown_as_it_was_at_a_position(taped: Shell) -> None:
@@ -236,6 +296,35 @@ def test_an_app_asks_a_server_in_development_for_its_token(shell: Shell) -> None
 def test_the_form_of_a_script_is_printed_without_a_call(shell: Shell) -> None:
     done = shell("call", "--script-schema")
     assert done.returncode == 0 and "interrupt_after_ms" in str(json.loads(done.stdout)["$defs"])
+
+
+@pytest.mark.parametrize("text", ["", " ", "x\udcff"])
+@pytest.mark.parametrize("command", [("call", "--unsigned"), ("demo",)])
+def test_what_nobody_can_say_is_refused_at_once(shell: Shell, command: tuple[str, ...], text: str) -> None:
+    done = shell(*command, "--say", "hello", "--say", text)
+    assert done.returncode == 2
+    assert done.stderr.startswith("calltape: --say: ") and done.stderr.count("\n") == 1
+    assert done.stdout == "" and list(shell.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--from", "--number", "--token", "--to"])
+def test_text_that_is_no_unicode_is_refused(shell: Shell, option: str) -> None:
+    done = shell("call", "--unsigned", "--say", "hi", option, "http://x\udcff")
+    assert done.returncode == 2
+    assert "no valid Unicode" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_folder_for_what_the_caller_hears_is_refused_before_the_call(shell: Shell) -> None:
+    done = shell("call", "--unsigned", "--say", "hi", "--heard", str(shell.folder))
+    assert done.returncode == 2
+    assert "is a folder" in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+def test_a_step_without_sound_is_named_before_the_call(shell: Shell) -> None:
+    (shell.folder / "quiet.wav").write_bytes(mulaw_to_wav(b"\xff" * 800))
+    done = shell("call", "--unsigned", "--wav", "quiet.wav")
+    assert done.returncode == 1 and done.stdout == ""
+    assert "step 2 (wav)" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_sound_file_that_is_not_there_is_named(shell: Shell) -> None:

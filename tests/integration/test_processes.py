@@ -141,6 +141,30 @@ async def test_two_processes_of_a_role_share_its_calls(place: Place) -> None:
         assert await server.ended() == 0
 
 
+HASTY = """
+import os, signal, sys
+
+class Hasty:
+    def find_spec(self, name, path=None, target=None):
+        if "--processes" in sys.argv and name in ("calltape.doors", "calltape.supervise"):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+sys.meta_path.insert(0, Hasty())
+"""
+
+
+async def test_a_supervisor_asked_to_restart_all_before_anything_runs_starts_it(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HASTY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    workers = "hearing=0,conversation=0,projector=0,summariser=0"
+    async with place.running("serve", "--dev", "--processes", "--workers", workers) as server:
+        await server.said(LISTENS)
+        stop(server.process.pid)
+        assert await server.ended() == 0, server.errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "settings", "said"),
     [

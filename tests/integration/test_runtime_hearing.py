@@ -13,13 +13,14 @@ from eventlog.memory import MemoryLog
 from eventlog.port import Entry, LogUnavailable, Placed
 from schema import topics
 from schema.call import CallEnded, CallSealed, CallStarted, ProfileUsed
-from schema.registry import pack
+from schema.envelope import type_of
+from schema.registry import decode, pack
 from schema.stream import StreamClosed, StreamLost, StreamOpened, TurnReleased
 from schema.topics import partition_of
 from tests.support.hearing import FRAME_MS, QUIET, LoudDetector, ReadingEngine, ToldEngine, frame, spoken
 from tests.support.runtimes import World, fields, now, on_virtual_time
 from workers.hearing import HearingDesk, HearingRole
-from workers.listening import HearingRuntime
+from workers.listening import SLOW_MS, HearingRuntime
 from workers.profiles import Profile, profile_body
 from workers.runtime import RuntimeLimits
 
@@ -37,6 +38,15 @@ class DeafLog(MemoryLog):
     async def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
         if self.is_deaf and topic == topics.EVENTS.name and b'"role":"hearing"' in entries[0].value:
             raise LogUnavailable("no event is taken")
+        return await super().append(topic, entries)
+
+
+class SlowLog(MemoryLog):
+    """Takes its time over a gap: longer than a log does that holds nothing back."""
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
+        if topic == topics.EVENTS.name and type_of(decode(entries[0].value)) == "timer.rang":
+            await asyncio.sleep(SLOW_MS / 1000 + 0.5)
         return await super().append(topic, entries)
 
 
@@ -276,6 +286,26 @@ def test_a_line_that_falls_silent_in_mid_word_is_a_gap_and_the_word_is_kept() ->
         await line.send(QUIET, 30)
         await line.until_said(CALL, "transcript.settled", 2)
         assert await line.texts() == ["w1", "w2"]
+        await line.close()
+
+    on_virtual_time(story())
+
+
+def test_a_gap_that_the_log_took_slowly_is_no_pause() -> None:
+    """Frames of the caller, who never stopped, were held back with it."""
+
+    async def story() -> None:
+        line = Line()
+        line.log = SlowLog(now=now)
+        line.listen("a")
+        await line.call()
+        await line.send(spoken(1), 10)
+        await line.until_said(CALL, "timer.rang")
+        await asyncio.sleep(0.15)
+        await line.send(spoken(2), 10)
+        await line.send(QUIET, 30)
+        await line.until_said(CALL, "transcript.settled")
+        assert await line.texts() == ["w1 w2"]
         await line.close()
 
     on_virtual_time(story())

@@ -1,16 +1,22 @@
-"""A role whose partition left and came back between two looks knows that another may have owned its calls."""
+"""What moves with a partition: who owns its calls, what its last owner left undone, and who may ring for them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
 
 from eventlog.memory import MemoryLog
 from eventlog.memory_groups import MemoryMembership
+from eventlog.port import Entry, Placed, Reader, Record
 from schema import topics
 from schema.call import CallEnded, CallSealed, CallStarted, ProfileUsed
 from schema.envelope import type_of
-from schema.registry import decode
+from schema.outbox import OutboxFact
+from schema.registry import decode, unpack_outbox
+from schema.stream import TextTyped
 from tests.support.runtimes import CallAtDoor, EchoAgent, World, fields, now, on_virtual_time, sentences
 from workers.profiles import profile_body
 from workers.runtime import RuntimeLimits
@@ -128,6 +134,97 @@ def test_a_call_that_is_half_read_is_not_adopted() -> None:
         await world.until(is_read)
         await asyncio.sleep(60)
         assert await _appended(world) == ["call.started", "profile.used", "call.ended", "call.sealed"]
+        await world.close()
+
+    on_virtual_time(story())
+
+
+class LostMail:
+    """An owner's way to the log: from one fact on, nothing of it reaches the outbox any more."""
+
+    def __init__(self, log: MemoryLog, fact: str) -> None:
+        self._log, self._fact, self.lost = log, fact, asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
+        if topic == topics.OUTBOX.name and (self.lost.is_set() or any(self._says(entry) for entry in entries)):
+            self.lost.set()
+            await asyncio.Event().wait()
+        return await self._log.append(topic, entries)
+
+    def _says(self, entry: Entry) -> bool:
+        message = unpack_outbox(entry.value)
+        return isinstance(message, OutboxFact) and type_of(decode(message.body)) == self._fact
+
+
+@pytest.mark.parametrize("fact", ["reply.interrupted", "turn.taken", "call.ended"])
+def test_a_fact_that_its_owner_did_not_copy_is_copied_by_its_successor(fact: str) -> None:
+    async def story() -> None:
+        world = World()
+        mail = LostMail(world.log, fact)
+        world.hire("a", log=mail)
+        call = await CallAtDoor(world, CALL).start()
+        await world.until_said(CALL, "playback.started")
+        await call.says("bye" if fact == "call.ended" else "wait a moment")
+        await mail.lost.wait()
+        await world.fire("a")
+        world.hire("b")
+
+        async def is_told() -> bool:
+            copies = [one for one in await world.outbox() if isinstance(one, OutboxFact)]
+            return fact in [type_of(decode(one.body)) for one in copies]
+
+        await world.until(is_told)
+        await world.close()
+
+    on_virtual_time(story())
+
+
+class LogThatLags(MemoryLog):
+    """While it lags, readers of events are given nothing, although there is something."""
+
+    def __init__(self) -> None:
+        super().__init__(now=now)
+        self.lags = asyncio.Event()
+
+    def reader(self, topic: str, positions: Mapping[int, int]) -> Any:
+        reader = super().reader(topic, positions)
+        return LaggingReader(reader, self.lags) if topic == topics.EVENTS.name else reader
+
+
+class LaggingReader:
+    def __init__(self, reader: Reader, lags: asyncio.Event) -> None:
+        self._reader, self._lags = reader, lags
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    async def read(self, *, max_records: int = 1000, wait_ms: int = 1000) -> list[Record]:
+        if self._lags.is_set():
+            await asyncio.sleep(wait_ms / 1000)
+            return []
+        return await self._reader.read(max_records=max_records, wait_ms=wait_ms)
+
+
+def test_who_has_not_read_to_the_end_rings_for_nobody() -> None:
+    """The caller spoke in time; the owner reads that only after the time is up."""
+
+    async def story() -> None:
+        world = World()
+        world.log = log = LogThatLags()
+        world.hire("a")
+        call = await CallAtDoor(world, CALL).start()
+        await world.until_said(CALL, "reply.finished")
+        await asyncio.sleep(1)
+        log.lags.set()
+        await asyncio.sleep(1)  # what it was reading then is over
+        await world.say(TextTyped(id="t", call_id=CALL, stream=call.stream, text="hello"), call.stream)
+        await asyncio.sleep(10)
+        log.lags.clear()
+        await world.until_said(CALL, "turn.taken")
+        assert "timer.rang" not in await world.names(CALL)
         await world.close()
 
     on_virtual_time(story())

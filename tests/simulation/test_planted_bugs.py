@@ -25,13 +25,14 @@ from ingest.marks import Marks
 from ingest.playing import Playlist
 from projections.errors import PositionTaken
 from schema.admit import Admission, admit
-from schema.call import CallStarted
+from schema.call import CallStarted, CallTransferred
 from schema.envelope import AnyEvent, Event
 from schema.heard import heard_words
 from schema.stream import StreamClosed
 from schema.topics import EVENTS
 from schema.turn import ReplyResumed, ReplySentence, ToolCalled
 from workers import hearing, lifecycle
+from workers.carrierwork import CarrierWork
 from workers.case import Case
 from workers.conversation import ConversationRole
 from workers.ear import Ear
@@ -255,6 +256,18 @@ def test_a_silence_of_the_log_that_counts_as_a_silence_of_ingest_is_found(monkey
     assert "who is well is not given up" in _broken(story="k")
 
 
+def test_a_new_owner_that_does_not_hang_up_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ConversationRole.begin
+
+    def forgetful(self: ConversationRole, case: Case[Any]) -> None:
+        with pytest.MonkeyPatch.context() as meanwhile:
+            meanwhile.setattr(ConversationRole, "_ask_carrier", lambda self, case: None)
+            honest(self, case)
+
+    monkeypatch.setattr(ConversationRole, "begin", forgetful)
+    assert "the carrier is told" in _broken(story="n")
+
+
 def test_a_caller_who_is_taken_away_and_counts_as_gone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: dict[Any, Any] = lifecycle.STEPS
     honest = steps[StreamClosed]
@@ -265,6 +278,33 @@ def test_a_caller_who_is_taken_away_and_counts_as_gone_is_found(monkeypatch: pyt
 
     monkeypatch.setitem(steps, StreamClosed, hasty)
     assert "the carrier is told" in _broken(story="m")
+
+
+def test_a_transfer_that_is_said_before_the_carrier_took_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ConversationRole._ask_carrier
+
+    def hasty(self: ConversationRole, case: Case[Any]) -> None:
+        owed = case.state.life.transfer_owed
+        honest(self, case)
+        if owed is not None:
+            request, number = owed
+            self._ready(case, CallTransferred(id=self.desk.new_id(), call_id=case.call_id, to=number, cause=request))
+
+    monkeypatch.setattr(ConversationRole, "_ask_carrier", hasty)
+    story = STORIES["m"]
+    mishaps = (Mishap(0.2, "said", "conversation", fact="call.transferred"),)
+    assert "the carrier is told" in _broken(replace(story.plan, events=mishaps), story.script)
+    assert "the carrier is told" in _broken(story="s")
+
+
+def test_a_call_that_is_sealed_before_the_carrier_has_answered_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner dies then, and whoever comes next has nothing to do with a sealed call."""
+    monkeypatch.setattr(CarrierWork, "is_told", lambda self, case, state: True)
+    monkeypatch.setattr("calltape.simulation.carrier.LEAVES_S", 1.0)
+    monkeypatch.setattr("workers.carrierwork.FIRST_WAIT_S", 5.0)
+    story = STORIES["t"]
+    mishaps = (Mishap(0.2, "said", "conversation", fact="call.sealed"),)
+    assert "the carrier is told" in _broken(replace(story.plan, events=mishaps), story.script)
 
 
 def test_a_projector_that_does_not_wait_for_the_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from calltape.simulation.run import quiet, run_seed
 from calltape.simulation.stories import STORIES
 from calltape.simulation.tape import Tape
-from schema import call, speech, stream, turn
+from schema import call, failure, speech, stream, turn
 from schema.envelope import Event, type_of
 from schema.registry import decode
 
@@ -162,13 +162,43 @@ def test_l_a_transaction_cut_in_two_is_applied_once() -> None:
 def test_m_a_transfer_is_done_though_its_owner_died() -> None:
     for tape in _tapes("m"):
         assert len(_adoptions(tape, "conversation")) == 2
-        assert set(tape.outcome.transferred["call"]) == {"+15550000007"}
+        # The first owner died knowing the carrier's answer, and could tell nobody.
+        assert tape.outcome.transferred["call"] == ("+15550000007",) * 2
         assert _end(tape) == "transferred"
 
 
 def test_n_the_carrier_hangs_up_though_the_owner_died() -> None:
     for tape in _tapes("n"):
         assert len(_adoptions(tape, "conversation")) == 2
+        assert tape.outcome.hung_up["call"] >= 1
+        assert _end(tape) == "request"
+
+
+def test_r_a_transfer_that_was_refused_is_asked_for_again() -> None:
+    for tape in _tapes("r"):
+        assert len(_adoptions(tape, "conversation")) == 2
+        assert tape.outcome.happened["refused"] == 1
+        assert tape.outcome.transferred["call"] == ("+15550000007",)
+        assert not _all(tape, failure.WorkFailed)
+        assert _end(tape) == "transferred"
+
+
+def test_s_a_transfer_the_carrier_never_takes_leaves_the_caller_with_the_agent() -> None:
+    for tape in _tapes("s"):
+        assert not tape.outcome.transferred and not _all(tape, call.CallTransferred)
+        (failed,) = _all(tape, failure.WorkFailed)
+        (wish,) = _all(tape, call.RequestMade)
+        assert isinstance(failed, failure.WorkFailed)
+        assert (failed.stage, failed.code, failed.cause) == ("transfer", "carrier_refused", wish.id)
+        (*_, last) = _positions(tape, turn.TurnTaken)
+        assert last > _positions(tape, failure.WorkFailed)[0]
+        assert _end(tape) == "agent_goodbye"
+
+
+def test_t_a_hang_up_that_was_refused_is_asked_for_again() -> None:
+    for tape in _tapes("t"):
+        assert len(_adoptions(tape, "conversation")) == 2
+        assert tape.outcome.happened["refused"] == 1
         assert tape.outcome.hung_up["call"] >= 1
         assert _end(tape) == "request"
 

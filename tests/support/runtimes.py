@@ -129,6 +129,9 @@ class World:
         self.voice = FlatVoice()
         self.tools: dict[str, Tool] = {}
         self.hung_up: list[str] = []
+        # Asked of the carrier; None: it can hang up, and nothing else.
+        self.hang_up: Callable[[str], Awaitable[None]] | None = None
+        self.transfer: Callable[[str, str], Awaitable[None]] | None = None
         self.profile = Profile(name="toy", greeting="Hello.")
         self.profile_of: Callable[[str], Profile] = lambda name: self.profile
         self.agent_of: Callable[[Profile], Agent] = lambda profile: self.agent
@@ -140,6 +143,11 @@ class World:
     def new_id(self) -> str:
         self._ids += 1
         return f"id{self._ids:05d}"
+
+    async def _hang_up(self, call_id: str) -> None:
+        if self.hang_up is not None:
+            await self.hang_up(call_id)
+        self.hung_up.append(call_id)
 
     def hire(
         self, instance: str, *, agent: Agent | None = None, log: Log | None = None, limits: RuntimeLimits | None = None
@@ -155,7 +163,8 @@ class World:
             outbound=Outbound(appender),
             now=now,
             new_id=lambda: f"{instance}-{self.new_id()}",
-            hang_up=self.hung_up.append,
+            hang_up=self._hang_up,
+            transfer=self.transfer,
         )
         role = ConversationRole(desk)
         runtime = Runtime(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audio.gaps import LONGEST_GAP_MS
 from audio.ogg import OggError, OggReader
 from audio.opus_toc import OpusPacket
 from audio.webm import LARGEST_READ, OpusTrack, WebmError, WebmReader
@@ -95,6 +96,12 @@ def test_a_clock_set_back_or_far_ahead_is_not_followed() -> None:
         writer._cluster_ms = None
         blocks.append(writer.block(packet, ms))
     assert [p.ms for p in reader.feed(writer.header() + b"".join(blocks))] == [0, 60, 120, 180, 240, 300]
+
+
+def test_a_gap_is_ten_seconds_of_silence_at_most() -> None:
+    writer, reader = WebmWriter(), WebmReader()
+    data = writer.header() + b"".join(writer.block(PACKETS[0], ms) for ms in (0, 300_000, 300_060))
+    assert [packet.ms for packet in reader.feed(data)] == [0, 60 + LONGEST_GAP_MS, 120 + LONGEST_GAP_MS]
 
 
 def test_a_second_recording_goes_on_where_the_first_ended() -> None:

@@ -472,6 +472,22 @@ def test_a_partition_that_is_anothers_now_is_dropped_with_its_calls() -> None:
     assert office.sent() == []
 
 
+def test_who_is_given_its_partition_back_does_nothing_again_while_it_reads() -> None:
+    """Its own adoption from before owns nothing any more: what followed it is done, and another spoke since."""
+    office = owned()
+    office.read(asked("milk"))
+    office.read_back()
+    before, office.log, office.position = list(office.log), [], 0
+    office.calls.release([PARTITION])
+    office.role.did.clear()
+    office.read(*before, adoption_of("conversation:b:1", before[-1].id))
+    assert office.role.did.count("milk") == 0 and "begin" not in office.role.did
+    assert office.sent() == []
+    office.calls.caught_up(PARTITION)
+    office.calls.pump_touched()
+    assert [type_of(event) for event in office.sent()] == ["call.adopted"]
+
+
 @pytest.mark.parametrize("garbage", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"type":"call.started"}'])
 def test_what_is_no_event_is_passed_over(garbage: bytes) -> None:
     office = owned()

@@ -172,7 +172,6 @@ class TestStorage:
         part = await storage.database(plain_settings(data=tmp_path))
         assert not part.ok and "calltape migrate" in part.fix
 
-
     @pytest.mark.parametrize("place", ["/proc/log.sqlite", "/proc/no/such/folder/log.sqlite", "{here}/file/log.sqlite"])
     async def test_a_log_that_nobody_could_make_is_told(self, tmp_path: Path, place: str) -> None:
         (tmp_path / "file").touch()

@@ -156,6 +156,57 @@ def test_an_hour_that_is_missing_is_a_jump_of_the_clock() -> None:
     assert room.stream.request.start_ms == 179_999 * FRAME_MS
 
 
+def test_a_long_silence_that_is_missing_is_jumped_over_while_nobody_speaks() -> None:
+    room = Room()
+    room.hear(QUIET, 10)
+    room.hear(spoken(1), number=10 + 6_000 // FRAME_MS)
+    room.hear(spoken(1), 20)
+    assert len(room.engine.streams) == 2
+    assert [stream.fed_ms for stream in room.engine.streams] == [200, 21 * FRAME_MS]
+    assert room.stream.request.start_ms == room.last("speech.started").at_ms == 9 * FRAME_MS + 6_000
+
+
+def test_a_short_one_is_heard_and_so_is_a_longer_one_in_open_speech() -> None:
+    room = Room()
+    room.hear(QUIET, 10)
+    room.hear(spoken(1), number=10 + 5_000 // FRAME_MS)
+    room.hear(spoken(1), 20)
+    room.hear(QUIET, number=room.number + 15_000 // FRAME_MS)
+    assert len(room.engine.streams) == 1
+    assert room.stream.fed_ms == room.number * FRAME_MS
+    room.hear(QUIET, number=room.number + 16_000 // FRAME_MS)
+    assert len(room.engine.streams) == 2
+    assert room.names()[-1] == "speech.stopped"
+
+
+def test_half_a_word_before_a_gap_is_not_jumped_over() -> None:
+    """Too short to be speech, it is with the recogniser all the same."""
+    room = Room()
+    room.hear(QUIET, 10)
+    room.hear(spoken(1), 2)
+    assert not room.ear.speaking
+    room.hear(QUIET, number=room.number + 10_000 // FRAME_MS)
+    assert len(room.engine.streams) == 1
+    assert room.stream.fed_ms == room.number * FRAME_MS
+
+
+def test_an_old_log_full_of_gaps_costs_hearing_its_sound_alone() -> None:
+    room = Room()
+    for number in range(100):
+        room.hear(QUIET, number=1 + number * 600_000 // FRAME_MS)
+    assert sum(stream.fed_ms for stream in room.engine.streams) == 100 * FRAME_MS
+    assert room.stream.request.start_ms == 99 * 600_000
+
+
+def test_a_jump_brings_no_recogniser_back_that_was_given_up() -> None:
+    room = Room()
+    room.hear(QUIET, 10)
+    room.stream.fails(retryable=False)
+    room.hear(QUIET, number=1_000)
+    assert len(room.engine.streams) == 1
+    assert room.names() == ["work.failed"]
+
+
 # Another owner goes on
 
 

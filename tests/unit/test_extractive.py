@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.engines.extractive import Extractive, sentiment
+from workers.engines.extractive import MAX_CITES, Extractive, sentiment
 from workers.engines.port import ActionFound, SpokenLine, ToolOutcome
 from workers.profiles import load_profile
 
@@ -97,3 +97,8 @@ async def test_everything_cites_lines_of_the_caller(said: list[tuple[str, str]])
     for cites in [point.cites for point in summary.key_points] + [action.cites for action in summary.actions]:
         assert cites
         assert set(cites) <= ids
+
+
+async def test_a_summary_of_a_call_of_any_length_rests_on_a_few_hundred_lines() -> None:
+    lines = [_line(number, "hello") for number in range(MAX_CITES + 5)]
+    assert (await SUMMARISER.summarise(lines, [])).cites == tuple(line.id for line in lines[:MAX_CITES])

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audio.gaps import LONGEST_GAP_MS, MOST_MS, SILENCE_A_SOUND
 from audio.wav import wav_bytes
 from clients import opus
 from clients.webm import OggWriter, WebmWriter, chunks
@@ -78,6 +79,43 @@ def test_what_is_lost_takes_its_time() -> None:
     taker.take(samples(40), 1)
     (frame,) = frames(taker.take(samples(40), 4))
     assert (frame.ms, frame.lost) == (120, 2)
+
+
+def test_a_gap_is_ten_seconds_of_silence_at_most() -> None:
+    taker = intake()
+    taker.take(samples(20), 1)
+    (frame,) = frames(taker.take(samples(20), 10_000))
+    assert (frame.ms, frame.lost) == (20 + LONGEST_GAP_MS, 9_998)
+
+
+def test_who_leaps_with_every_frame_is_believed_no_more_than_his_sound_allows() -> None:
+    taker = intake()
+    last = frames(taker.take(samples(20), 1))[0]
+    for number in range(1, 1_000):
+        (last,) = frames(taker.take(samples(20), 1 + number * 10_000))
+    assert last.ms <= MOST_MS + 1_000 * 20 * (1 + SILENCE_A_SOUND)
+
+
+def test_a_caller_who_is_missing_four_fifths_of_the_time_keeps_his_clock() -> None:
+    taker = intake()
+    for second in range(600):
+        for number in range(10):
+            (frame,) = frames(taker.take(samples(20), second * 50 + number))
+            assert frame.ms == (second * 50 + number) * 20
+
+
+def test_a_recording_that_begins_again_and_again_claims_no_more_silence() -> None:
+    """Each time in another container: a header is cheap."""
+    packet, taker, heard = PACKETS[20][0], Unpacking(), []
+    for _ in range(100):
+        webm, ogg = WebmWriter(), OggWriter()
+        for recording in (
+            webm.header() + webm.block(packet, 0) + webm.block(packet, 9_000),
+            ogg.header() + ogg.page([packet], 20),
+        ):
+            heard += frames(taker.take(recording))
+    assert len(heard) == 300
+    assert heard[-1].ms <= MOST_MS + 300 * 20 * (1 + SILENCE_A_SOUND)
 
 
 def test_five_frames_in_a_row_that_are_none_are_told_once() -> None:

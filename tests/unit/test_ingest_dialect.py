@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audio.gaps import LONGEST_GAP_MS
 from clients.strict import Clear, Mark, Media, judge
 from ingest.dialects.base import Began, Digit, Ended, Frame, Ignored, MarkEchoed, Repeated, Said, Violation
 from ingest.dialects.twilio import State, TwilioDialect
@@ -141,7 +142,8 @@ def test_what_it_says_is_read_back_as_it_was_meant(payload: bytes, mark: str, si
     assert judge(dialect.clear(), sid) == Clear()
 
 
-@given(st.binary(min_size=1), st.integers(1, 30_000), st.booleans())
+# At most as far from the beginning as a gap is believed.
+@given(st.binary(min_size=1), st.integers(1, LONGEST_GAP_MS // 20), st.booleans())
 def test_counters_are_text_or_numbers(payload: bytes, chunk: int, as_text: bool) -> None:
     dialect = TwilioDialect()
     dialect.receive(json.dumps(START), 0)

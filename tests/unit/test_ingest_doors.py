@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audio.gaps import LONGEST_GAP_MS, MOST_MS, SILENCE_A_SOUND
 from clients.strict import Violation as Broken
 from clients.strict import judge
 from ingest.admission import Claim, Refused, Signatures, StreamTokens, client_address
@@ -83,6 +85,39 @@ def test_a_leap_of_the_counters_does_not_silence_the_caller() -> None:
     assert isinstance(media(9_999_999, 1 << 60), Frame)
     assert media(4, 160) == Frame(b"\xff\xff", 160, lost=2)
     assert media(4, 160) == Repeated()
+
+
+def _timed(dialect: TwilioDialect, chunk: int, timestamp: int, ms: int = 20) -> int:
+    payload = base64.b64encode(bytes(8 * ms)).decode()
+    body = {"payload": payload, "chunk": chunk, "timestamp": timestamp, "track": "inbound"}
+    said = dialect.receive(
+        json.dumps({"event": "media", "streamSid": "MZ1", "sequenceNumber": chunk, "media": body}), 0
+    )
+    assert isinstance(said[0], Frame)
+    return said[0].ms
+
+
+def test_a_gap_is_ten_seconds_of_silence_at_most() -> None:
+    dialect = TwilioDialect()
+    dialect.receive(json.dumps(START), 0)
+    times = [0, 20, 300_000, 300_020, 301_040]
+    after = 40 + LONGEST_GAP_MS
+    assert [_timed(dialect, n, ms) for n, ms in enumerate(times, 1)] == [0, 20, after, after + 20, after + 1_040]
+
+
+def test_who_leaps_with_every_frame_is_believed_no_more_than_his_sound_allows() -> None:
+    dialect = TwilioDialect()
+    dialect.receive(json.dumps(START), 0)
+    last_ms = [_timed(dialect, n, n * 500_000) for n in range(1, 1_001)][-1]
+    assert last_ms <= MOST_MS + 1_000 * 20 * (1 + SILENCE_A_SOUND)
+
+
+def test_timestamps_that_were_wrong_once_do_not_silence_the_caller() -> None:
+    """Audio that lies before what was heard is dropped by whoever hears."""
+    dialect = TwilioDialect()
+    dialect.receive(json.dumps(START), 0)
+    heard = [_timed(dialect, n, ms) for n, ms in enumerate([0, 300_000, 40, 60], 1)]
+    assert heard == [0, 20 + LONGEST_GAP_MS, 40 + LONGEST_GAP_MS, 60 + LONGEST_GAP_MS]
 
 
 def test_an_incomplete_start_is_refused() -> None:

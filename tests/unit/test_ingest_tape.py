@@ -10,14 +10,24 @@ from dataclasses import dataclass
 import pytest
 
 from eventlog.memory import MemoryLog
-from eventlog.port import Entry, LogBroken, LogClosed, LogError, LogUnavailable, Placed
+from eventlog.port import (
+    MAX_KEY_CHARACTERS,
+    MAX_VALUE_BYTES,
+    Entry,
+    EntryTooLarge,
+    LogBroken,
+    LogClosed,
+    LogError,
+    LogUnavailable,
+    Placed,
+)
 from ingest.lane import Line
 from ingest.tally import Tally
 from ingest.tape import Tape
 from schema.envelope import AnyEvent
 from schema.media import MediaReceived, MediaSpoken
 from schema.registry import decode, unpack_media
-from schema.stream import DtmfPressed, StreamClosed
+from schema.stream import DtmfPressed, StreamClosed, TextTyped
 from schema.topics import EVENTS, MEDIA
 
 FRAME = b"\xff" * 160
@@ -98,10 +108,15 @@ class Desk:
 
 @asynccontextmanager
 async def desk(
-    *, buffer: int = 1 << 20, facts: int = 1_000, away: LogError | None = None, flush_s: float = 5.0
+    *,
+    buffer: int = 1 << 20,
+    facts: int = 1_000,
+    away: LogError | None = None,
+    flush_s: float = 5.0,
+    log: CountingLog | None = None,
 ) -> AsyncIterator[Desk]:
     tally = Tally()
-    async with CountingLog() as log:
+    async with log or CountingLog() as log:
         log.fault = away
         tape = Tape(
             log,
@@ -244,3 +259,73 @@ async def test_leaving_while_the_log_stays_away_ends_and_tells_those_who_wait() 
     async with asyncio.timeout(5):
         told = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(answer) for answer in told] == [LogClosed, LogClosed]
+
+
+# What is larger than a log takes
+
+
+class SmallLog(CountingLog):
+    """A broker with a limit of its own, below what every log promises."""
+
+    most = 400
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
+        if any(len(entry.value) > self.most for entry in entries):
+            raise EntryTooLarge("message.max.bytes")
+        return await super().append(topic, entries)
+
+
+def typed(text: str, sequence: int, call_id: str = "c") -> TextTyped:
+    return TextTyped(id=f"t{sequence}", call_id=call_id, source="s", sequence=sequence, stream="s", text=text)
+
+
+TOO_LARGE = [typed("x" * MAX_VALUE_BYTES, 2), typed("x", 2, "k" * (MAX_KEY_CHARACTERS + 1))]
+
+
+@pytest.mark.parametrize("large", TOO_LARGE, ids=["value", "key"])
+async def test_a_fact_too_large_for_any_log_is_left_out_and_counted(large: TextTyped) -> None:
+    async with desk() as d:
+        d.tape.say(typed("before", 1), 3)
+        d.tape.say(large, 3)
+        with pytest.raises(EntryTooLarge):
+            await d.tape.tell(large, 3)
+        d.tape.say(typed("after", 4), 3)
+        assert [event.id for event in await d.facts(2)] == ["t1", "t4"]
+        assert d.tally.bad_input["tape", "too_large"] == 2
+        assert not any(task.done() for task in d.tape.tasks)
+
+
+async def test_a_fact_too_large_for_this_log_is_left_out_alone() -> None:
+    async with desk(log=SmallLog()) as d:
+        told = [asyncio.create_task(d.tape.tell(typed("x" * (500 if n == 11 else 1), n), 3)) for n in range(30)]
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(*told, return_exceptions=True)
+        assert [n for n, answer in enumerate(answers) if isinstance(answer, EntryTooLarge)] == [11]
+        assert [event.id for event in await d.facts(29)] == [f"t{n}" for n in range(30) if n != 11]
+        assert d.tally.bad_input["tape", "too_large"] == 1
+        assert not any(task.done() for task in d.tape.tasks)
+
+
+async def test_a_frame_too_large_for_a_log_is_dropped_and_leaves_no_hole() -> None:
+    async with desk() as d:
+        d.hear(1, 2)
+        d.hear(3, 3, b"\xff" * MAX_VALUE_BYTES)
+        d.hear(4, 5)
+        d.close()
+        frames = await d.media(4)
+        assert [(frame.ms, frame.sequence) for frame in frames] == [(20, 1), (40, 2), (80, 3), (100, 4)]
+        assert (d.line.dropped, d.tally.dropped) == (1, 1)
+        closed = (await d.facts(1))[0]
+        assert isinstance(closed, StreamClosed)
+        assert closed.last_sequence == 4
+
+
+async def test_a_frame_too_large_for_this_log_holds_up_nobody() -> None:
+    async with desk(log=SmallLog()) as d:
+        d.hear(1, 2)
+        d.hear(3, 3, b"\xff" * 500)
+        d.hear(4, 5)
+        d.close()
+        assert [frame.ms for frame in await d.media(5)] == [20, 40, 80, 100]
+        assert isinstance((await d.facts(1))[0], StreamClosed)
+        assert d.tally.bad_input["tape", "too_large"] == 1

@@ -35,7 +35,7 @@ PARTITION = partition_of(CALL, topics.PARTITIONS)
 class Clerk:
     """Summarises by repeating; may be slow, or fail first."""
 
-    def __init__(self, *, seconds: float = 0.0, failures: Sequence[Exception] = ()) -> None:
+    def __init__(self, *, seconds: float = 0.0, failures: Sequence[BaseException] = ()) -> None:
         self.seconds = seconds
         self.failures = list(failures)
         self.asked: list[tuple[SpokenLine, ...]] = []
@@ -181,9 +181,11 @@ NEVER = EngineError("refused", "never", retryable=False)
         ([NEVER], 1, ["work.failed"]),
         ([KeyError("a bug")], 1, ["work.failed"]),
         ([LogUnavailable("away")] * 5, 6, LATE),
+        ([asyncio.CancelledError()], 2, LATE),
+        ([asyncio.CancelledError()] * 3, 3, ["work.failed"]),
     ],
 )
-def test_failures_are_tried_again_or_said(failures: list[Exception], tries: int, said: list[str]) -> None:
+def test_failures_are_tried_again_or_said(failures: list[BaseException], tries: int, said: list[str]) -> None:
     async def story() -> None:
         archive = Archive()
         clerk = Clerk(failures=failures)
@@ -193,6 +195,22 @@ def test_failures_are_tried_again_or_said(failures: list[Exception], tries: int,
         await asyncio.sleep(30)
         assert await late_names(archive) == said
         assert len(clerk.asked) == tries
+        await archive.close()
+
+    on_virtual_time(story())
+
+
+def test_who_is_stopped_does_not_try_again() -> None:
+    async def story() -> None:
+        archive = Archive()
+        clerk = Clerk(seconds=10)
+        clerks = archive.clerk("a", clerk).calls
+        await archive.call()
+        await asyncio.sleep(1)
+        clerks.release([PARTITION])
+        await asyncio.sleep(60)
+        assert len(clerk.asked) == 1
+        assert await late_names(archive) == []
         await archive.close()
 
     on_virtual_time(story())

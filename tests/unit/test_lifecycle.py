@@ -87,6 +87,65 @@ def test_a_stop_after_a_transfer_that_nobody_can_do_is_a_hang_up() -> None:
     assert call.last("call.ended").reason == "caller_hung_up"
 
 
+def _transfer_fails(call: CallModel, code: str = "carrier_refused", cause: str = "") -> None:
+    failed = WorkFailed(id=call.new_id(), call_id=CALL, stage="transfer", code=code, message="no", cause=cause)
+    call.say(failed, role="conversation")
+
+
+def test_a_stop_before_a_transfer_that_failed_was_a_hang_up() -> None:
+    call = CallModel().greeted()
+    _wish_to_transfer(call)
+    call.close("stop")
+    assert call.decide() == []
+    _transfer_fails(call, cause=call.last("request.made").id)
+    call.decide()
+    assert call.last("call.ended").reason == "caller_hung_up"
+
+
+def test_a_call_the_carrier_does_not_know_any_more_was_hung_up() -> None:
+    call = CallModel().greeted()
+    _wish_to_transfer(call)
+    _transfer_fails(call, "call_over")
+    call.decide()
+    assert call.last("call.ended").reason == "caller_hung_up"
+
+
+def test_an_earlier_wish_that_failed_leaves_the_later_one_owed() -> None:
+    call = CallModel().greeted()
+    _wish_to_transfer(call)
+    first = call.last("request.made").id
+    _wish_to_transfer(call)
+    _transfer_fails(call, cause=first)
+    assert call.state.life.transfer_owed is not None
+    _transfer_fails(call, cause=call.last("request.made").id)
+    assert call.state.life.transfer_owed is None
+
+
+def test_who_may_be_connected_elsewhere_is_not_hung_up_on_before_the_carrier_was_asked() -> None:
+    call = CallModel().greeted()
+    _wish_to_transfer(call)
+    call.close("stop")
+    call.pass_time(50_000)
+    assert call.count("call.ended") == 0
+    call.adopt()  # its owner died, and the next one asks again
+    call.pass_time(59_000)
+    assert call.count("call.ended") == 0
+    call.pass_time(2_000)
+    assert call.last("call.ended").reason == "grace_over"
+
+
+def test_a_line_lost_while_a_transfer_failed_has_its_grace_from_then_on() -> None:
+    call = CallModel().greeted()
+    _wish_to_transfer(call)
+    call.close("peer_lost")
+    call.pass_time(30_000)
+    _transfer_fails(call)
+    call.pass_time(44_000)
+    assert call.count("call.ended") == 0
+    call.pass_time(2_000)
+    assert call.last("call.ended").reason == "grace_over"
+
+
 def test_a_stop_after_a_transfer_is_no_hang_up() -> None:
     call = CallModel().greeted()
     call.say(CallTransferred(id=call.new_id(), call_id=CALL, to="+15550100003"), role="conversation")

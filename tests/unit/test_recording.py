@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import tracemalloc
+import wave
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +15,12 @@ from audio.formats import AudioFormat
 from schema.media import AnyMedia, MediaReceived, MediaSpoken
 from schema.stream import StreamOpened
 from tests.support.sound import likeness, sweep
-from workers.recording import Cut, Plan, lay_out, track_of
+from workers.recording import LONGEST_MS, Cut, Plan, Recording, track_of
+from workers.recording_file import RecordingFile
 
 CALL = "CA1"
 MS = 400
+LOUD = b"\x01\x10" * 160  # 20 ms at 8 kHz
 
 
 def opened(stream: str = "s", begins_ms: int = 0, **given: object) -> Plan:
@@ -44,6 +50,13 @@ def spoken(frames: list[tuple[int, bytes]], *, at_ms: int = 0, stream: str = "s"
         )
         for n, (ms, payload) in enumerate(frames, start=1)
     ]
+
+
+def lay_out(plan: Plan, frames: list[AnyMedia]) -> tuple[bytes, bytes]:
+    """Both sides."""
+    left, right = io.BytesIO(), io.BytesIO()
+    Recording(plan, left, right).take(frames)
+    return left.getvalue(), right.getvalue()
 
 
 IN = [
@@ -113,3 +126,47 @@ def test_odd_chunks_follow_each_other_without_a_click() -> None:
     left, _ = lay_out(opened(encoding="pcm16", sample_rate=44100), received(frames))
     assert abs(len(left) // 2 - 16000) <= 1
     assert set(left[64:]) == {0x10}
+
+
+def test_hours_of_silence_cost_neither_memory_nor_disk(tmp_path: Path) -> None:
+    hour_ms = 3_600_000
+    plan = opened(encoding="pcm16", sample_rate=16_000)
+    frames = received([(hour * hour_ms, b"\x01\x10" * 320) for hour in range(5)])
+    file = RecordingFile(plan, tmp_path / "a.wav")
+    tracemalloc.start()
+    try:
+        file.take(frames)
+        assert file.save() == 4 * hour_ms + 20
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+        file.close()
+    assert [found.name for found in tmp_path.iterdir()] == ["a.wav"]
+    assert (tmp_path / "a.wav").stat().st_blocks * 512 < 4 << 20
+    with wave.open(str(tmp_path / "a.wav")) as made:
+        assert made.getnframes() == (4 * hour_ms + 20) * 16
+        for hour in range(5):
+            made.setpos(hour * hour_ms * 16)
+            assert made.readframes(321) == b"\x01\x10\x00\x00" * 320 + (bytes(4) if hour < 4 else b"")
+
+
+def test_what_lies_beyond_the_longest_recording_is_not_in_it() -> None:
+    plan = opened(encoding="pcm16", sample_rate=8_000)
+    left, right = io.BytesIO(), io.BytesIO()
+    recording = Recording(plan, left, right)
+    recording.take(received([(0, LOUD), (LONGEST_MS, LOUD), (LONGEST_MS + 1_000, LOUD)]))
+    assert (left.getvalue(), recording.length) == (LOUD, len(LOUD))
+
+
+def test_the_shorter_side_is_followed_by_silence(tmp_path: Path) -> None:
+    plan = opened(encoding="pcm16", sample_rate=8_000)
+    file = RecordingFile(plan, tmp_path / "a.wav")
+    file.take([*received([(0, LOUD)]), *spoken([(0, LOUD)], at_ms=10_000)])
+    assert file.save() == 10_020
+    file.close()
+    with wave.open(str(tmp_path / "a.wav")) as made:
+        pcm = made.readframes(made.getnframes())
+    assert len(pcm) == 10_020 * 8 * 4
+    assert pcm[: 20 * 32] == b"\x01\x10\x00\x00" * 160
+    assert pcm[-20 * 32 :] == b"\x00\x00\x01\x10" * 160
+    assert not any(pcm[20 * 32 : -20 * 32])

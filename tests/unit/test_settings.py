@@ -157,6 +157,11 @@ def test_a_file_of_the_log_may_have_any_name() -> None:
     assert load(log="sqlite:///me@home/log.sqlite").log_uri == "sqlite:///me@home/log.sqlite"
 
 
+def test_a_dotenv_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CALLTAPE_PORT=9000\n", encoding="utf-8-sig")
+    assert load().port == 9000
+
+
 def test_a_dotenv_file_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("CALLTAPE_PORT=9000\n", encoding="utf-16")
     with pytest.raises(SettingsError, match=r"^\.env is not UTF-8 text: save it as UTF-8$"):
@@ -174,5 +179,9 @@ async def test_log_and_database_are_where_data_says(tmp_path: Path, folder: str)
     async with engine.connect():
         pass
     await engine.dispose()
-    assert {path.name for path in data.iterdir()} >= {"log.sqlite", "calls.sqlite"}
-    assert [path.name for path in tmp_path.iterdir()] == [folder]
+    assert _names(data) >= {"log.sqlite", "calls.sqlite"}
+    assert _names(tmp_path) == {folder}
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}

@@ -12,6 +12,7 @@ from workers.profiles import Profile, profile_hash
 
 WORD = re.compile(r"[a-z']+")
 MAX_KEY_POINTS = 8
+MAX_CITES = 500  # a summary rests on these; a call may have tens of thousands of lines
 LONGEST_QUOTE = 160  # characters of a caller's line in the summary
 # Said after which the words around them count the other way: "not good".
 NEGATIONS = frozenset("not no never don't doesn't didn't isn't wasn't won't can't cannot".split())
@@ -45,6 +46,7 @@ class Extractive:
         points = _key_points(actions) or self._quotes(caller)
         text = _summary(caller, points, saved=len(done), open_=len(actions) - len(done))
         cites = tuple(dict.fromkeys(cite for point in points for cite in point.cites)) or _ids(caller)
+        cites = cites[:MAX_CITES]
         return CallSummary(text, points, actions, sentiment(line.text for line in caller), cites)
 
     def _unconfirmed(
