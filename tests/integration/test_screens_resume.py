@@ -68,7 +68,7 @@ async def test_over_reconnects_every_fact_comes_once_and_in_order(log: Log, seed
     tape = a_long_call(CALL, chance)
     writer = Writer(log, tape)
     await writer.write(1)
-    async with cinema(log) as it:
+    async with cinema(log, screens=ScreenLimits(resumes_a_minute=1_000)) as it:
         ws = await it.watch()
         (snapshot,) = await messages(ws)
         position, got, done = snapshot["position"], list[str](), False

@@ -140,6 +140,7 @@ async def messages(
         while not found or not is_last(found[-1]):
             found.append(await ws.receive_json())
             assert isinstance(found[-1]["timestamp"], int)
+            assert found[-1]["type"] != "error" or callable(until) or until == "error", found[-1]
     return found
 
 
