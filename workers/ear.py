@@ -20,7 +20,8 @@ FRAME_MS = 20
 REVISIONS_MS = 334  # at most three guesses a second
 PRE_ROLL_MS = 1000  # silence kept before speech, for a recogniser that is opened again
 MOST_KEPT_MS = 60_000
-MOST_BRIDGED_MS, MOST_BRIDGED_QUIET_MS = 15_000, 5_000  # of missing audio, heard as silence; else the clock jumps
+# Of missing audio, heard as silence, which settles what was said before it; beyond it the clock jumps.
+MOST_BRIDGED_MS, MOST_BRIDGED_QUIET_MS = 600_000, 5_000
 SILENCE_MS = 1000  # of it at once
 MOST_FAILURES = 3  # of the recogniser in a row, before the stream is given up
 MOST_UNDECODED = 5  # frames in a row, before the stream is said not to be what it declares

@@ -174,7 +174,7 @@ def test_a_short_one_is_heard_and_so_is_a_longer_one_in_open_speech() -> None:
     room.hear(QUIET, number=room.number + 15_000 // FRAME_MS)
     assert len(room.engine.streams) == 1
     assert room.stream.fed_ms == room.number * FRAME_MS
-    room.hear(QUIET, number=room.number + 16_000 // FRAME_MS)
+    room.hear(QUIET, number=room.number + 601_000 // FRAME_MS)
     assert len(room.engine.streams) == 2
     assert room.names()[-1] == "speech.stopped"
 
