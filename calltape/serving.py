@@ -107,7 +107,7 @@ def _standing_of(engine: AsyncEngine) -> Callable[[str, int, int], Awaitable[Sta
     async def standing(call_id: str, partition: int, position: int) -> Standing:
         deadline = asyncio.get_running_loop().time() + CATCH_UP_S
         try:
-            while (await positions(engine)).get(partition, 0) < position:
+            while not (has_all := (await positions(engine)).get(partition, 0) >= position):
                 if asyncio.get_running_loop().time() >= deadline:
                     break
                 await asyncio.sleep(LOOK_S)
@@ -116,7 +116,7 @@ def _standing_of(engine: AsyncEngine) -> Callable[[str, int, int], Awaitable[Sta
             # A call must not end because a database is away: the log tells its new stream if it is over.
             logger.warning("read models unavailable, the log decides", call_id=call_id, error=str(error))
             return Standing()
-        return Standing(ended=state is CallState.ENDED, known=state is not CallState.UNKNOWN)
+        return Standing(ended=state is CallState.ENDED, known=state is not CallState.UNKNOWN or not has_all)
 
     return standing
 

@@ -56,6 +56,10 @@ async def _tried(request: Callable[[], Awaitable[None]]) -> CarrierError | None:
             await request()
     except CarrierError as error:
         return error
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        return CarrierError("carrier_unreachable", "the request was cancelled by nobody here", retryable=True)
     except TimeoutError:
         return CarrierError("carrier_unreachable", f"no answer within {TRY_S:.0f} s", retryable=True)
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from io import SEEK_CUR
 from pathlib import Path
 from typing import IO
@@ -43,15 +43,20 @@ class RecordingFile:
         if not length:
             return 0
         unfinished = self._path.with_suffix(".part")
-        with unfinished.open("wb") as file:
-            file.write(header(2 * length, self._plan.sample_rate, 2))
-            self._join(file)
-            file.truncate(file.tell())
-        unfinished.replace(self._path)
+        try:
+            with unfinished.open("wb") as file:
+                file.write(header(2 * length, self._plan.sample_rate, 2))
+                self._join(file)
+                file.truncate(file.tell())
+            unfinished.replace(self._path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)  # a disk that is full needs the room
+            raise
         return pcm16(self._plan.sample_rate).ms_of(length)
 
     def close(self) -> None:
-        self._opened.close()
+        with suppress(OSError):  # what a full disk does not take of them nobody wants any more
+            self._opened.close()
 
     def _nameless(self) -> IO[bytes]:
         return tempfile.TemporaryFile(dir=self._path.parent, buffering=BLOCK_BYTES)

@@ -127,10 +127,10 @@ def _reply_interrupted(talk: Talk, event: turn.ReplyInterrupted, position: int, 
 def _reply_resumed(talk: Talk, event: turn.ReplyResumed, position: int, at: int) -> Talk:
     if (reply := _named(talk, event.reply)) is None:
         return talk
-    reply = replace(
-        reply, interrupted="", orphaned=False, generation=event.generation, stream=talk.stream, touched_at=at
-    )
-    return replace(talk, reply=reply, take=position, wordless=False)
+    # What was never heard has to sound anew: only from then on is there something to clear.
+    sentences = tuple(s if s.over or s.heard_ms else replace(s, started_at=0) for s in reply.sentences)
+    reply = replace(reply, interrupted="", orphaned=False, generation=event.generation, stream=talk.stream)
+    return replace(talk, reply=replace(reply, touched_at=at, sentences=sentences), take=position, wordless=False)
 
 
 def _reply_finished(talk: Talk, event: turn.ReplyFinished, position: int, at: int) -> Talk:

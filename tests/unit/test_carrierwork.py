@@ -15,7 +15,7 @@ NUMBERS = ("+15550100003", "+15550100004")
 class Switchboard:
     """Takes a request when it is let, or refuses it with the next error."""
 
-    def __init__(self, *errors: CarrierError | None) -> None:
+    def __init__(self, *errors: BaseException | None) -> None:
         self.errors = list(errors)
         self.asked: list[str] = []
         self.taken: list[str] = []
@@ -86,6 +86,18 @@ def test_a_carrier_that_never_takes_it_is_asked_three_times_and_the_call_goes_on
         await call.says("bye bye")
         await world.until_said(CALL, "call.ended")
         assert fields(await world.events(CALL), "call.ended", "reason") == ["agent_goodbye"]
+        await world.close()
+
+    on_virtual_time(story())
+
+
+def test_a_request_that_was_cancelled_by_nobody_is_asked_again() -> None:
+    async def story() -> None:
+        world, board = World(), Switchboard(asyncio.CancelledError())
+        await greeted(world, board)
+        await wish(world, kind="hang_up")
+        await world.until_said(CALL, "call.sealed")
+        assert board.taken == [""] and len(board.asked) == 2
         await world.close()
 
     on_virtual_time(story())

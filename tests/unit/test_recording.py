@@ -150,6 +150,16 @@ def test_hours_of_silence_cost_neither_memory_nor_disk(tmp_path: Path) -> None:
             assert made.readframes(321) == b"\x01\x10\x00\x00" * 320 + (bytes(4) if hour < 4 else b"")
 
 
+def test_what_could_not_be_saved_takes_no_room(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").mkdir()  # nothing can be put in its place
+    file = RecordingFile(opened(encoding="pcm16", sample_rate=8_000), tmp_path / "a.wav")
+    file.take(received([(0, LOUD)]))
+    with pytest.raises(OSError):
+        file.save()
+    file.close()
+    assert [found.name for found in tmp_path.iterdir()] == ["a.wav"]
+
+
 def test_what_lies_beyond_the_longest_recording_is_not_in_it() -> None:
     plan = opened(encoding="pcm16", sample_rate=8_000)
     left, right = io.BytesIO(), io.BytesIO()

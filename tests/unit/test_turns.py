@@ -162,6 +162,22 @@ def test_a_sentence_whose_rest_never_came_says_nothing_of_the_one_after_it() -> 
     assert types_of(call.decide()) == ["reply.finished", "turn.taken", "reply.started"]
 
 
+def test_an_interruption_of_a_resumed_reply_waits_for_no_sentence_that_never_sounded_again() -> None:
+    call = answering()
+    call.starts_playing(1)  # written ahead of the first one's end
+    call.starts_speaking()
+    call.decide()
+    call.ring()
+    call.clears(0, 700)
+    call.clears(1, 0)
+    call.settles("")
+    call.stops_speaking()
+    assert types_of(call.decide()) == ["reply.resumed"]
+    call.says("no wait")
+    call.clears(0, 900)
+    assert types_of(call.decide()) == ["reply.finished", "turn.taken", "reply.started"]
+
+
 def test_the_answer_waits_for_word_of_what_was_heard_but_not_for_ever() -> None:
     call = answering()
     call.says("no wait")

@@ -143,7 +143,11 @@ export class Connection {
       this.#finish({ code, ...why });
       return;
     }
-    this.#timer = setTimeout(() => this.open(), Math.max(waitMs, why?.retryAfterMs ?? 0));
+    const again = () => {
+      this.#timer = 0;
+      this.open();
+    };
+    this.#timer = setTimeout(again, Math.max(waitMs, why?.retryAfterMs ?? 0));
   }
 
   #nextWaitMs() {
