@@ -301,3 +301,13 @@ class CallModel:
 
 def types_of(events: Sequence[Event]) -> list[str]:
     return [type_of(event) for event in events]
+
+
+def answering(body: dict[str, object] | None = None) -> CallModel:
+    """The agent is saying two sentences, the first of which is sounding."""
+    call = CallModel(body).greeted()
+    call.says("make a note")
+    call.agent_says("I made a note of that for you.", "Is there anything else?")
+    call.starts_playing()
+    call.decide()
+    return call
