@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schema.turn import ReplyInterrupted
-from tests.support.workers import answering, types_of
+from tests.support.workers import CallModel, answering, types_of
 from workers.agents import AgentSaid
 
 
