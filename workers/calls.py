@@ -103,7 +103,7 @@ class Calls(Generic[S]):
         if not mine:
             case.owned = False
             self.void(case)
-        case.owned, case.owed_since = mine, 0
+        case.owned, case.owed_since, case.lost_at = mine, 0, 0 if mine else self.now()
         if mine:
             case.wants_adoption = False
             self.role.begin(case)

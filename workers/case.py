@@ -34,6 +34,7 @@ class Case(Generic[S]):
     held_state: S | None = None
     waits: tuple[Wait, ...] = ()
     owed_since: int = 0  # a decision is owed and another process owns the call
+    lost_at: int = 0  # when another's adoption was read, although its partition is ours; 0: not so
     parked: bool = False
     work: Any = None  # the role's own, such as running tasks
 

@@ -28,6 +28,8 @@ from workers.case import Case, RoleWorker
 logger = structlog.get_logger()
 S = TypeVar("S")
 
+STOOD_STILL_MS = 1_000  # many times what a step takes
+
 
 @dataclass(frozen=True, slots=True)
 class RuntimeLimits:
@@ -75,6 +77,7 @@ class Runtime(Generic[S]):
         self._committed: dict[int, int] = {}
         self._commit_at = 0
         self._quiet_until = 0  # no timer rings before
+        self._stepped_at = self._claims_from = 0
         self._was_away = False  # the log, when it was last asked whether it takes records
         self._reader: Reader | None = None
 
@@ -211,19 +214,26 @@ class Runtime(Generic[S]):
 
     def _repeat_and_readopt(self) -> None:
         now = self.now()
+        if now - self._stepped_at >= STOOD_STILL_MS:
+            # Who stood still may have been replaced, and learns it within a session.
+            self._claims_from = now + self.limits.readopt_ms if self._stepped_at else 0
+        self._stepped_at = now
         for case in self.calls.cases.values():
             if case.flight and now - case.sent_at >= self.limits.repeat_ms:
                 self.calls.repeat(case)
             if case.partition not in self.calls.live:
                 continue  # half read: what it owes is not known yet
             if not case.owned and not case.wants_adoption and self._is_neglected(case, now):
-                case.owed_since, case.wants_adoption = 0, True
+                case.owed_since, case.lost_at, case.wants_adoption = 0, 0, True
                 self.calls.pump(case)
 
     def _is_neglected(self, case: Case[S], now: int) -> bool:
-        """Whether the call's owner has let a decision or a timer wait for too long."""
+        """Whether the call's owner has let a decision or a timer wait for too long, or cannot be its owner any more:
+        one that had lost the partition to us, woke up and adopted its calls, says nothing more of them.
+        """
         owed_since = min([wait.until for wait in case.waits], default=now)
-        return now - min(owed_since, case.owed_since or now) >= self.limits.readopt_ms
+        lost_at = case.lost_at if case.lost_at and now >= self._claims_from else now
+        return now - min(owed_since, case.owed_since or now, lost_at) >= self.limits.readopt_ms
 
     async def _commit(self, reader: Reader) -> None:
         if not self._ends or self.now() < self._commit_at:

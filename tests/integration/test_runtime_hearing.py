@@ -12,7 +12,7 @@ from calltape.simulation.loop import VirtualLoop
 from eventlog.memory import MemoryLog
 from eventlog.port import Entry, LogUnavailable, Placed
 from schema import topics
-from schema.call import CallEnded, CallSealed, CallStarted, ProfileUsed
+from schema.call import CallAdopted, CallEnded, CallSealed, CallStarted, ProfileUsed
 from schema.envelope import type_of
 from schema.registry import decode, pack
 from schema.stream import StreamClosed, StreamLost, StreamOpened, TurnReleased
@@ -326,6 +326,44 @@ def test_a_machine_that_stood_still_takes_nobodys_word_for_a_pause() -> None:
         await line.until_said(CALL, "transcript.settled")
         assert await line.texts() == ["w1 w2"]
         assert "timer.rang" not in await line.names(CALL)
+        await line.close()
+
+    on_virtual_time(story())
+
+
+def test_a_call_adopted_by_who_had_lost_it_already_is_adopted_back() -> None:
+    async def story() -> None:
+        line = Line()
+        line.listen("a")
+        await line.call()
+        await line.until_said(CALL, "call.adopted")
+        await line.say_as(CallAdopted(id=line.new_id(), call_id=CALL, owner="hearing:z:1"), "hearing")
+        await line.send(spoken(1), 10)
+        await line.send(QUIET, 30)
+        assert await line.texts() == []
+        await asyncio.sleep(RuntimeLimits().readopt_ms / 1000)
+        assert await line.texts() == ["w1"]
+        assert [e.owner for e in await line.events(CALL) if isinstance(e, CallAdopted)] == [
+            "hearing:a:1", "hearing:z:1", "hearing:a:1",
+        ]  # fmt: skip
+        await line.close()
+
+    on_virtual_time(story())
+
+
+def test_who_stood_still_adopts_nothing_back_before_it_knows_what_is_its_own() -> None:
+    async def story() -> None:
+        line = Line()
+        line.listen("a")
+        await line.call()
+        await line.until_said(CALL, "call.adopted")
+        await line.say_as(CallAdopted(id=line.new_id(), call_id=CALL, owner="hearing:z:1"), "hearing")
+        await asyncio.sleep(1)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.freeze(60)
+        await asyncio.sleep(10)
+        assert (await line.names(CALL)).count("call.adopted") == 2
         await line.close()
 
     on_virtual_time(story())
