@@ -168,7 +168,7 @@ class Ear:
 
     def gap(self) -> None:
         """Nothing comes any more while an utterance is open: go on as if its longest silence had come."""
-        if self.speaking and self._silence_ms < self.config.steps_ms[-1]:
+        if self.speaking and not self._finishing and self._silence_ms < self.config.steps_ms[-1]:
             self._pause(self.config.steps_ms[-1], self._voiced_ms)
 
     def finish(self) -> None:

@@ -82,8 +82,8 @@ class HearingRuntime(Runtime[HearingState]):
     def _gap_rang(self, case: Case[HearingState], rang: TimerRang) -> None:
         """R4: a gap that this process saw counts when the log has it, and if nothing was heard meanwhile."""
         ear = self.hearing.ear(case, rang.stream)
-        if ear is None or ear.heard_at < HEARD_LATER:
-            return
+        if ear is None or ear.heard_at < HEARD_LATER or (case.call_id, rang.stream) in self._ending:
+            return  # or it has ended: what was open was broken off, and was not followed by silence
         if self.now() - rang.due < SLOW_MS:
             self._gaps[case.call_id, rang.stream] = None
         else:

@@ -412,6 +412,15 @@ def test_a_gap_in_open_speech_is_its_longest_silence() -> None:
     assert room.stream.told[-1] == "paused 1200"
 
 
+def test_what_was_broken_off_is_not_followed_by_silence() -> None:
+    room = Room()
+    room.hear(spoken(1), 20)
+    room.ear.finish()
+    room.ear.gap()
+    assert room.names() == ["speech.started"]
+    assert room.stream.told[-1] == "finish"
+
+
 def test_words_that_follow_the_settled_ones_at_once_are_speech_again() -> None:
     room = Room()
     room.hear(spoken(1), 20)
