@@ -113,7 +113,7 @@ def live(
 def settle() -> None:
     """Everything has been started: the collector need not look again at what stays to the end.
 
-    Else it would, several times a minute, and every call of the process would wait for 50 ms and more.
+    Else it would, several times a minute, and every call of the process would wait for it (docs/figures.md).
     """
     gc.freeze()
 
